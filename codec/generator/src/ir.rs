@@ -1,0 +1,140 @@
+//! What a specification says, in the form that is compared and written down.
+
+/// One version of a wire.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Module {
+    /// One per direction, in the order of the files.
+    pub unions: Vec<Union>,
+    /// The messages' fields, in the order of first use.
+    pub structs: Vec<Struct>,
+    /// The constants, in the order of the file.
+    pub constants: Vec<Constant>,
+}
+
+/// The messages of one direction.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Union {
+    /// Name of the type, from the schema's `title`.
+    pub name: String,
+    /// What it is, from the schema's `description`.
+    pub description: String,
+    /// Key of the object that every message is wrapped in; `None`: not wrapped.
+    pub envelope: Option<String>,
+    /// Key of the field that tells the messages apart.
+    pub tag: String,
+    /// The messages.
+    pub variants: Vec<Variant>,
+}
+
+/// One message of a direction.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Variant {
+    /// Value of the tag.
+    pub kind: String,
+    /// What the message is, from the description of the tag.
+    pub description: String,
+    /// Name of the [`Struct`] with the other fields.
+    pub fields: String,
+}
+
+/// The fields of a message, its tag left out.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Struct {
+    /// Name of the type, from its key in `$defs`.
+    pub name: String,
+    /// What it is.
+    pub description: String,
+    /// The fields, in the order in which they are written.
+    pub fields: Vec<Field>,
+    /// Whether fields that are not named are kept.
+    pub extra: bool,
+}
+
+/// One field.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Field {
+    /// Its key.
+    pub name: String,
+    /// What it is.
+    pub description: String,
+    /// Whether it must be present.
+    pub required: bool,
+    /// Whether it may be null.
+    pub nullable: bool,
+    /// What it holds otherwise.
+    pub shape: Shape,
+}
+
+/// What a field holds.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Shape {
+    /// A text.
+    Text {
+        /// Bounds of its length in characters.
+        length: Bounds,
+        /// Whether it must not be shown.
+        secret: bool,
+        /// Whether it is base64 of bytes.
+        base64: bool,
+    },
+    /// An integer.
+    Integer {
+        /// Bounds of its value.
+        range: Bounds,
+        /// Whether other spellings of an integer are read, too.
+        lax: bool,
+    },
+    /// True or false.
+    Boolean,
+}
+
+/// Inclusive bounds, either of which may be missing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bounds {
+    /// The smallest allowed.
+    pub min: Option<i64>,
+    /// The largest allowed.
+    pub max: Option<i64>,
+}
+
+impl Bounds {
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_open(self) -> bool {
+        self == Self::default()
+    }
+}
+
+/// One constant.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Constant {
+    /// Its name, in capitals.
+    pub name: String,
+    /// What it is.
+    pub description: String,
+    /// The clause of the prose that it belongs to.
+    pub clause: String,
+    /// Its value.
+    pub value: Value,
+}
+
+/// The value of a constant, by its unit.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    /// A text.
+    Text(String),
+    /// Several texts.
+    Texts(Vec<String>),
+    /// A number of bytes.
+    Bytes(u64),
+    /// A number of other things.
+    Count(u64),
+    /// A TCP port.
+    Port(u16),
+    /// A WebSocket close code.
+    CloseCode(u16),
+    /// A time in seconds.
+    Seconds(u64),
+    /// A time in milliseconds.
+    Milliseconds(u64),
+}

@@ -1,0 +1,394 @@
+//! Reads the subset of JSON Schema that specifications are written in, and refuses everything else.
+//!
+//! `spec/profile.schema.json` describes the same subset as a schema. This module is stricter where a schema cannot
+//! be: names must fit together across files, tags must be unique, bounds must be in order.
+
+use serde_json::{Map, Value};
+
+use crate::Error;
+use crate::ir::{self, Bounds, Constant, Field, Module, Shape, Struct, Union, Variant};
+
+/// Adds the messages of one schema file to `module`.
+///
+/// # Errors
+///
+/// [`Error::Profile`] for the first construct that is outside the subset or contradicts another file.
+pub fn schema(file: &str, json: &Value, module: &mut Module) -> Result<(), Error> {
+    let root = Node { file, pointer: String::new(), value: json };
+    let dialect = root.get("$schema")?;
+    if dialect.text()? != DIALECT {
+        return dialect.fail(format!("must be {DIALECT}"));
+    }
+    let name = root.get("title")?.type_name()?;
+    let description = root.get("description")?.text()?;
+    let definitions = root.get("$defs")?;
+    let (envelope, choices) = if root.find("oneOf").is_some() {
+        root.only(&["$schema", "title", "description", "oneOf", "$defs"])?;
+        (None, root.get("oneOf")?)
+    } else {
+        root.only(&["$schema", "title", "description", "type", "properties", "required", "$defs"])?;
+        root.expect_object_type()?;
+        let properties = root.get("properties")?;
+        let mut members = properties.members()?;
+        let (Some((key, inner)), None) = (members.pop(), members.pop()) else {
+            return properties.fail("an envelope has exactly one property".into());
+        };
+        if root.get("required")?.texts()? != [key.as_str()] {
+            return root.get("required")?.fail("an envelope requires its one property".into());
+        }
+        inner.only(&["oneOf"])?;
+        (Some(key), inner.get("oneOf")?)
+    };
+
+    let mut tag: Option<String> = None;
+    let mut variants: Vec<Variant> = Vec::new();
+    for choice in choices.items()? {
+        choice.only(&["$ref"])?;
+        let reference = choice.get("$ref")?;
+        let target = reference.text()?;
+        let Some(definition) =
+            target.strip_prefix("#/$defs/").and_then(|name| definitions.find(name))
+        else {
+            return reference.fail(format!("there is no definition {target}"));
+        };
+        let message = message(&target["#/$defs/".len()..], &definition)?;
+        if tag.get_or_insert_with(|| message.tag.clone()) != &message.tag {
+            return definition
+                .fail("the messages of one direction share the key that tells them apart".into());
+        }
+        if variants.iter().any(|v| v.kind == message.kind) {
+            return definition.fail(format!("the kind {:?} occurs twice", message.kind));
+        }
+        variants.push(Variant {
+            kind: message.kind,
+            description: message.description,
+            fields: message.fields.name.clone(),
+        });
+        match module.structs.iter().find(|s| s.name == message.fields.name) {
+            None => module.structs.push(message.fields),
+            Some(known) if *known == message.fields => {}
+            Some(_) => {
+                return definition
+                    .fail("differs from the definition of the same name in another file".into());
+            }
+        }
+    }
+    let Some(tag) = tag else {
+        return choices.fail("there must be a message".into());
+    };
+    for (key, definition) in definitions.members()? {
+        if !variants.iter().any(|v| v.fields == key) {
+            return definition.fail("is not used".into());
+        }
+    }
+    if module.unions.iter().any(|u| u.name == name) || module.structs.iter().any(|s| s.name == name)
+    {
+        return root.get("title")?.fail(format!("the name {name} is taken"));
+    }
+    module.unions.push(Union { name, description, envelope, tag, variants });
+    Ok(())
+}
+
+/// The constants of a file.
+///
+/// # Errors
+///
+/// [`Error::Profile`] for the first construct that is outside the subset.
+pub fn constants(file: &str, json: &Value) -> Result<Vec<Constant>, Error> {
+    let root = Node { file, pointer: String::new(), value: json };
+    root.only(&["title", "description", "constants"])?;
+    root.get("title")?.text()?;
+    root.get("description")?.text()?;
+    let mut constants: Vec<Constant> = Vec::new();
+    for node in root.get("constants")?.items()? {
+        node.only(&["name", "value", "unit", "description", "clause"])?;
+        let name = node.get("name")?.text()?;
+        let letters = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
+        if !name.starts_with(|c: char| c.is_ascii_uppercase()) || !name.chars().all(letters) {
+            return node.get("name")?.fail("must be written in capitals".into());
+        }
+        if constants.iter().any(|c| c.name == name) {
+            return node.get("name")?.fail(format!("the name {name} is taken"));
+        }
+        constants.push(Constant {
+            name,
+            description: node.get("description")?.text()?,
+            clause: node.get("clause")?.text()?,
+            value: constant_value(&node)?,
+        });
+    }
+    Ok(constants)
+}
+
+/// Value and unit of a constant.
+fn constant_value(node: &Node<'_>) -> Result<ir::Value, Error> {
+    let value = node.get("value")?;
+    let small = |value: &Node<'_>| match u16::try_from(value.unsigned()?) {
+        Ok(number) => Ok(number),
+        Err(_) => value.fail("must be below 65536".into()),
+    };
+    Ok(match node.get("unit")?.text()?.as_str() {
+        "text" => ir::Value::Text(value.text()?),
+        "texts" => ir::Value::Texts(value.texts()?),
+        "bytes" => ir::Value::Bytes(value.unsigned()?),
+        "count" => ir::Value::Count(value.unsigned()?),
+        "port" => ir::Value::Port(small(&value)?),
+        "close-code" => ir::Value::CloseCode(small(&value)?),
+        "seconds" => ir::Value::Seconds(value.unsigned()?),
+        "milliseconds" => ir::Value::Milliseconds(value.unsigned()?),
+        other => {
+            return node.get("unit")?.fail(format!("there is no unit {other:?}"));
+        }
+    })
+}
+
+/// A definition in `$defs`, taken apart.
+struct Message {
+    tag: String,
+    kind: String,
+    description: String,
+    fields: Struct,
+}
+
+/// Reads the definition of one message.
+fn message(name: &str, node: &Node<'_>) -> Result<Message, Error> {
+    node.only(&["description", "type", "properties", "required", "additionalProperties"])?;
+    node.expect_object_type()?;
+    if !is_type_name(name) {
+        return node
+            .fail("the name of a definition must be in camel case with a capital first".into());
+    }
+    let required_node = node.get("required")?;
+    let required = required_node.texts()?;
+    let properties = node.get("properties")?;
+    let mut tag = None;
+    let mut fields = Vec::new();
+    for (index, (key, property)) in properties.members()?.into_iter().enumerate() {
+        if property.find("const").is_some() {
+            property.only(&["const", "description"])?;
+            if index != 0 || !required.contains(&key) {
+                return property.fail("the constant property comes first and is required".into());
+            }
+            tag = Some((key, property.get("const")?.text()?, property.get("description")?.text()?));
+        } else {
+            fields.push(field(&key, &property, required.contains(&key))?);
+        }
+    }
+    let Some((tag, kind, description)) = tag else {
+        return properties.fail("there must be a constant property that names the message".into());
+    };
+    let in_order = std::iter::once(&tag)
+        .chain(fields.iter().filter(|f: &&Field| f.required).map(|f| &f.name))
+        .eq(required.iter());
+    if !in_order {
+        return required_node.fail("must list properties, each once, in their order".into());
+    }
+    let extra = match node.find("additionalProperties") {
+        None => false,
+        Some(node) if node.value == &Value::Bool(true) => true,
+        Some(node) => return node.fail("can only be true (kept) or left out (ignored)".into()),
+    };
+    let description_of_fields = node.get("description")?.text()?;
+    let fields =
+        Struct { name: name.to_owned(), description: description_of_fields, fields, extra };
+    if extra && fields.fields.iter().any(|f| f.name == "extra") {
+        return properties.fail("`extra` is the name of what is kept".into());
+    }
+    Ok(Message { tag, kind, description, fields })
+}
+
+/// Reads one property of a message.
+fn field(name: &str, node: &Node<'_>, required: bool) -> Result<Field, Error> {
+    if !is_field_name(name) {
+        return node
+            .fail("the name of a property must be in snake case and no Rust keyword".into());
+    }
+    let (kind, nullable) = match node.get("type")?.value {
+        Value::String(kind) => (kind.clone(), false),
+        Value::Array(_) => match node.get("type")?.texts()?.as_slice() {
+            [kind, null] if null == "null" => (kind.clone(), true),
+            _ => {
+                return node.get("type")?.fail("a list of types is one type and \"null\"".into());
+            }
+        },
+        _ => {
+            return node
+                .get("type")?
+                .fail("must be a type, or a list of one type and \"null\"".into());
+        }
+    };
+    let shape = match kind.as_str() {
+        "string" => {
+            node.only(&[
+                "description",
+                "type",
+                "minLength",
+                "maxLength",
+                "writeOnly",
+                "contentEncoding",
+            ])?;
+            let length = node.bounds("minLength", "maxLength")?;
+            if length.min.is_some_and(|n| n < 0) || length.max.is_some_and(|n| n < 0) {
+                return node.fail("a length is not negative".into());
+            }
+            let secret = node.flag("writeOnly", &Value::Bool(true))?;
+            let base64 = node.flag("contentEncoding", &Value::String("base64".into()))?;
+            if secret && (base64 || !length.is_open()) {
+                return node.fail("a secret has neither bounds nor an encoding".into());
+            }
+            Shape::Text { length, secret, base64 }
+        }
+        "integer" => {
+            node.only(&["description", "type", "minimum", "maximum", "x-reading"])?;
+            let range = node.bounds("minimum", "maximum")?;
+            let lax = node.flag("x-reading", &Value::String("lax-integer".into()))?;
+            if lax && (nullable || !required || !range.is_open()) {
+                return node
+                    .fail("an integer that is read laxly is required and has no bounds".into());
+            }
+            Shape::Integer { range, lax }
+        }
+        "boolean" => {
+            node.only(&["description", "type"])?;
+            Shape::Boolean
+        }
+        other => {
+            return node.get("type")?.fail(format!("there is no type {other:?} in the profile"));
+        }
+    };
+    let description = node.get("description")?.text()?;
+    Ok(Field { name: name.to_owned(), description, required, nullable, shape })
+}
+
+fn is_type_name(name: &str) -> bool {
+    name.starts_with(|c: char| c.is_ascii_uppercase())
+        && name.chars().all(|c| c.is_ascii_alphanumeric())
+}
+
+fn is_field_name(name: &str) -> bool {
+    name.starts_with(|c: char| c.is_ascii_lowercase())
+        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+        && syn::parse_str::<syn::Ident>(name).is_ok()
+}
+
+/// A place in a file.
+struct Node<'a> {
+    file: &'a str,
+    pointer: String,
+    value: &'a Value,
+}
+
+impl<'a> Node<'a> {
+    fn fail<T>(&self, problem: String) -> Result<T, Error> {
+        Err(Error::Profile { file: self.file.to_owned(), pointer: self.pointer.clone(), problem })
+    }
+
+    fn child(&self, key: &str, value: &'a Value) -> Self {
+        let key = key.replace('~', "~0").replace('/', "~1");
+        Self { file: self.file, pointer: format!("{}/{key}", self.pointer), value }
+    }
+
+    fn object(&self) -> Result<&'a Map<String, Value>, Error> {
+        match self.value {
+            Value::Object(map) => Ok(map),
+            _ => self.fail("must be an object".into()),
+        }
+    }
+
+    /// Refuses keys other than `keys`.
+    fn only(&self, keys: &[&str]) -> Result<(), Error> {
+        for (key, value) in self.object()? {
+            if !keys.contains(&key.as_str()) {
+                return self.child(key, value).fail("is not part of the profile here".into());
+            }
+        }
+        Ok(())
+    }
+
+    fn find(&self, key: &str) -> Option<Self> {
+        self.value.get(key).map(|value| self.child(key, value))
+    }
+
+    fn get(&self, key: &str) -> Result<Self, Error> {
+        match self.find(key) {
+            Some(node) => Ok(node),
+            None => self.fail(format!("{key:?} is missing")),
+        }
+    }
+
+    fn members(&self) -> Result<Vec<(String, Self)>, Error> {
+        Ok(self
+            .object()?
+            .iter()
+            .map(|(key, value)| (key.clone(), self.child(key, value)))
+            .collect())
+    }
+
+    fn items(&self) -> Result<Vec<Self>, Error> {
+        match self.value {
+            Value::Array(items) => Ok(items
+                .iter()
+                .enumerate()
+                .map(|(i, value)| self.child(&i.to_string(), value))
+                .collect()),
+            _ => self.fail("must be a list".into()),
+        }
+    }
+
+    fn text(&self) -> Result<String, Error> {
+        match self.value {
+            Value::String(text) if !text.is_empty() => Ok(text.clone()),
+            _ => self.fail("must be a text that is not empty".into()),
+        }
+    }
+
+    fn texts(&self) -> Result<Vec<String>, Error> {
+        self.items()?.iter().map(Node::text).collect()
+    }
+
+    fn type_name(&self) -> Result<String, Error> {
+        match self.text()? {
+            name if is_type_name(&name) => Ok(name),
+            _ => self.fail("must be in camel case with a capital first".into()),
+        }
+    }
+
+    fn unsigned(&self) -> Result<u64, Error> {
+        match self.value.as_u64() {
+            Some(number) => Ok(number),
+            None => self.fail("must be an integer from 0 to 2^64 - 1".into()),
+        }
+    }
+
+    /// Whether `key` is there, with the one value it may have.
+    fn flag(&self, key: &str, value: &Value) -> Result<bool, Error> {
+        match self.find(key) {
+            None => Ok(false),
+            Some(node) if node.value == value => Ok(true),
+            Some(node) => node.fail(format!("can only be {value}")),
+        }
+    }
+
+    fn bounds(&self, min: &str, max: &str) -> Result<Bounds, Error> {
+        let bound = |key| match self.find(key) {
+            None => Ok(None),
+            Some(node) => match node.value.as_i64() {
+                Some(number) => Ok(Some(number)),
+                None => node.fail("must be an integer below 2^63".into()),
+            },
+        };
+        let bounds = Bounds { min: bound(min)?, max: bound(max)? };
+        match (bounds.min, bounds.max) {
+            (Some(min), Some(max)) if min > max => self.fail("the bounds leave nothing".into()),
+            _ => Ok(bounds),
+        }
+    }
+
+    fn expect_object_type(&self) -> Result<(), Error> {
+        let node = self.get("type")?;
+        if node.text()? == "object" { Ok(()) } else { node.fail("must be \"object\"".into()) }
+    }
+}
+
+/// The dialect of JSON Schema.
+const DIALECT: &str = "https://json-schema.org/draft/2020-12/schema";

@@ -1,0 +1,327 @@
+//! The specification and the types say the same, in both directions.
+//!
+//! - What `schemars` says of the generated types is, in the generator's own form, what the specification says. The form
+//!   leaves out `format` (the width of an integer type; bounds are compared) and how descriptions are cut into lines.
+//! - What is encoded fits the schemas, and what fits the schemas is decoded and encoded again as it was.
+//! - What nearly fits is refused, by the schemas and by the codec.
+//! - The examples are written exactly so, and the counterexamples fail as they say.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+#[path = "closed_loop/cases.rs"]
+mod cases;
+#[path = "closed_loop/drawn.rs"]
+mod drawn;
+
+use std::path::{Path, PathBuf};
+
+use codec::v1::{AgentToRelay, ClientToRelay, Message, RelayToAgent, RelayToClient};
+use codec::{Secret, fields, message};
+use generator::ir;
+use schemars::generate::SchemaSettings;
+use serde_json::{Map, Value, json};
+
+#[rustfmt::skip]
+#[path = "made_up/generated.rs"]
+#[allow(dead_code, unreachable_pub, reason = "what is generated for a crate is more than a test needs")]
+mod made_up;
+
+/// The specifications, in the generator's form.
+fn specification(folder: &str) -> ir::Module {
+    let sources = generator::read(&root().join(folder)).expect("the specification can be read");
+    generator::lower(&sources).expect("the specification is within the profile")
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// The schema file of a direction.
+fn schema(file: &str) -> Value {
+    let text = std::fs::read_to_string(root().join(file)).expect("the schema can be read");
+    serde_json::from_str(&text).expect("the schema is JSON")
+}
+
+fn validator(schema: &Value) -> jsonschema::Validator {
+    jsonschema::draft202012::new(schema).expect("the schema is a schema")
+}
+
+#[test]
+fn types_of_v1_say_what_the_specification_says() {
+    check_types(
+        "spec/v1",
+        &[
+            described::<AgentToRelay>(),
+            described::<ClientToRelay>(),
+            described::<RelayToAgent>(),
+            described::<RelayToClient>(),
+        ],
+    );
+}
+
+#[test]
+fn types_of_another_specification_say_what_it_says() {
+    check_types("codec/tests/made_up", &[described::<made_up::Order>()]);
+}
+
+fn check_types(folder: &str, described: &[Value]) {
+    let sources: Vec<_> = described
+        .iter()
+        .map(|schema| generator::Source {
+            name: "types.schema.json".into(),
+            text: schema.to_string(),
+        })
+        .collect();
+    let of_types =
+        generator::lower(&sources).expect("the schemas of the types are within the profile");
+    let of_files = specification(folder);
+    assert_eq!(of_types.unions, of_files.unions);
+    assert_eq!(of_types.structs, of_files.structs);
+}
+
+/// The schema of a generated type, brought into the form of the profile.
+fn described<M: Message + schemars::JsonSchema>() -> Value {
+    let generator = SchemaSettings::draft2020_12().for_serialize().into_generator();
+    let mut schema = generator.into_root_schema_for::<M>().to_value();
+    let mut choices = Vec::new();
+    for choice in schema["oneOf"].as_array().cloned().unwrap_or_default() {
+        let reference = choice["$ref"].as_str().expect("a variant has a struct").to_owned();
+        let definition = schema.pointer_mut(&reference[1..]).expect("the struct is defined");
+        let tag = json!({ "const": choice["properties"][M::TAG]["const"], "description": choice["description"] });
+        let mut properties = Map::new();
+        properties.insert(M::TAG.into(), tag);
+        properties.extend(definition["properties"].as_object().cloned().unwrap_or_default());
+        let mut required = vec![Value::from(M::TAG)];
+        required.extend(definition["required"].as_array().cloned().unwrap_or_default());
+        definition["properties"] = properties.into();
+        definition["required"] = required.into();
+        choices.push(json!({ "$ref": reference }));
+    }
+    normalise(&mut schema);
+    let mut described = json!({
+        "$schema": schema["$schema"], "title": schema["title"], "description": schema["description"],
+        "oneOf": choices, "$defs": schema["$defs"],
+    });
+    if let Some(key) = M::ENVELOPE {
+        described.as_object_mut().map(|members| members.remove("oneOf"));
+        described["type"] = "object".into();
+        described["properties"] = json!({ key: { "oneOf": choices } });
+        described["required"] = json!([key]);
+    }
+    described
+}
+
+/// Drops what the form leaves out.
+fn normalise(value: &mut Value) {
+    match value {
+        Value::Object(members) => {
+            members.remove("format");
+            for (key, value) in members {
+                match value {
+                    Value::String(text) if key == "description" => {
+                        *text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+                    }
+                    _ => normalise(value),
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(normalise),
+        _ => {}
+    }
+}
+
+/// Every file of a specification fits the profile's own schema.
+#[test]
+fn files_fit_the_profile() {
+    let profile = validator(&schema("spec/profile.schema.json"));
+    for folder in ["spec/v1", "codec/tests/made_up"] {
+        for source in generator::read(&root().join(folder)).expect("the specification can be read")
+        {
+            let json = serde_json::from_str(&source.text).expect("the file is JSON");
+            let errors: Vec<String> =
+                profile.iter_errors(&json).map(|error| error.to_string()).collect();
+            assert!(errors.is_empty(), "{folder}/{}: {errors:?}", source.name);
+        }
+    }
+}
+
+/// What lies outside the profile is refused by the generator, with its place, and by the profile's schema.
+#[test]
+fn constructs_outside_the_profile_are_refused() {
+    let profile = validator(&schema("spec/profile.schema.json"));
+    let good = schema("codec/tests/made_up/two-way.schema.json");
+    let constants = schema("codec/tests/made_up/constants.json");
+    let property = "/$defs/Photo/properties/album";
+    for (place, value, pointer, in_schema) in [
+        ("/$schema", json!("http://json-schema.org/draft-07/schema#"), "/$schema", true),
+        ("/title", json!("order"), "/title", true),
+        ("/anyOf", json!([]), "/anyOf", true),
+        ("/oneOf", json!([]), "/oneOf", true),
+        ("/oneOf/0/$ref", json!("other.json#/$defs/Dish"), "/oneOf/0/$ref", true),
+        ("/oneOf/0/$ref", json!("#/$defs/Nothing"), "/oneOf/0/$ref", false),
+        ("/oneOf/0/title", json!("x"), "/oneOf/0/title", true),
+        ("/oneOf/1/$ref", json!("#/$defs/Dish"), "/$defs/Dish", false),
+        ("/$defs/Unused", json!(good["$defs"]["Bill"]), "/$defs/Unused", false),
+        ("/$defs/Bill/title", json!("x"), "/$defs/Bill/title", true),
+        (
+            "/$defs/Bill/additionalProperties",
+            json!(false),
+            "/$defs/Bill/additionalProperties",
+            true,
+        ),
+        ("/$defs/Bill/required", json!(["tip", "what"]), "/$defs/Bill/required", false),
+        ("/$defs/Bill/required", json!(["what", "tip", "gone"]), "/$defs/Bill/required", false),
+        ("/$defs/Bill/properties/what/const", json!(7), "/$defs/Bill/properties/what/const", true),
+        ("/$defs/Bill/properties/what/const", json!("dish"), "/$defs/Bill", false),
+        ("/$defs/Bill/properties/pin/maxLength", json!(3), "/$defs/Bill/properties/pin", true),
+        ("/$defs/Bill/properties/tip/minimum", json!(3), "/$defs/Bill/properties/tip", true),
+        (
+            "/$defs/Bill/properties/tip/x-reading",
+            json!("any"),
+            "/$defs/Bill/properties/tip/x-reading",
+            true,
+        ),
+        (
+            "/$defs/Bill/properties/BAD",
+            json!({"type": "string", "description": "x"}),
+            "/$defs/Bill/properties/BAD",
+            true,
+        ),
+        (
+            "/$defs/Bill/properties/type",
+            json!({"type": "string", "description": "x"}),
+            "/$defs/Bill/properties/type",
+            false,
+        ),
+        (
+            "/$defs/Dish/properties/number/minimum",
+            json!(401),
+            "/$defs/Dish/properties/number",
+            false,
+        ),
+        (
+            "/$defs/Dish/properties/number/minimum",
+            json!(0.5),
+            "/$defs/Dish/properties/number/minimum",
+            true,
+        ),
+        (
+            "/$defs/Dish/properties/number/multipleOf",
+            json!(2),
+            "/$defs/Dish/properties/number/multipleOf",
+            true,
+        ),
+        (property, json!(true), property, true),
+        (property, json!({"type": "string"}), property, true),
+        (
+            property,
+            json!({"type": "number", "description": "x"}),
+            "/$defs/Photo/properties/album/type",
+            true,
+        ),
+        (
+            property,
+            json!({"type": "array", "description": "x"}),
+            "/$defs/Photo/properties/album/type",
+            true,
+        ),
+        (
+            property,
+            json!({"type": ["string", "integer"], "description": "x"}),
+            "/$defs/Photo/properties/album/type",
+            true,
+        ),
+        (property, json!({"enum": ["a"], "description": "x"}), property, true),
+        (
+            property,
+            json!({"type": "string", "description": ""}),
+            "/$defs/Photo/properties/album/description",
+            true,
+        ),
+        (
+            property,
+            json!({"type": "string", "description": "x", "format": "uuid"}),
+            "/$defs/Photo/properties/album/format",
+            true,
+        ),
+        (
+            property,
+            json!({"type": "string", "description": "x", "default": ""}),
+            "/$defs/Photo/properties/album/default",
+            true,
+        ),
+        (
+            property,
+            json!({"type": "string", "description": "x", "writeOnly": false}),
+            "/$defs/Photo/properties/album/writeOnly",
+            true,
+        ),
+    ] {
+        let bad = with(&good, place, value);
+        assert_refused("two-way.schema.json", &bad, pointer);
+        assert_eq!(profile.is_valid(&bad), !in_schema, "{place}");
+    }
+    let wrapped = schema("spec/v1/relay-to-client.schema.json");
+    for (place, value, pointer) in [
+        ("/properties/inner/description", json!("x"), "/properties/inner/description"),
+        ("/properties/outer", json!({ "oneOf": [] }), "/properties"),
+        ("/required", json!(["outer"]), "/required"),
+        ("/required", json!([]), "/required"),
+        ("/type", json!("array"), "/type"),
+        ("/oneOf", json!([]), "/type"),
+    ] {
+        let bad = with(&wrapped, place, value);
+        assert_refused("wrapped.schema.json", &bad, pointer);
+        assert_eq!(
+            profile.is_valid(&bad),
+            place == "/required" && bad["required"] == json!(["outer"]),
+            "{place}"
+        );
+    }
+    for (place, value, pointer, in_schema) in [
+        ("/more", json!(1), "/more", true),
+        ("/constants/0/name", json!("Greeting"), "/constants/0/name", true),
+        ("/constants/1/name", json!("GREETING"), "/constants/1/name", false),
+        ("/constants/0/value", json!(1), "/constants/0/value", true),
+        ("/constants/4/value", json!(65_536), "/constants/4/value", true),
+        ("/constants/2/value", json!(-1), "/constants/2/value", true),
+        ("/constants/2/unit", json!("miles"), "/constants/2/unit", true),
+        ("/constants/2/note", json!("x"), "/constants/2/note", true),
+    ] {
+        let bad = with(&constants, place, value);
+        assert_refused("constants.json", &bad, pointer);
+        assert_eq!(profile.is_valid(&bad), !in_schema, "{place}");
+    }
+}
+
+/// Files that are fine by themselves must also agree with each other.
+#[test]
+fn contradictions_between_files_are_refused() {
+    let good = schema("spec/v1/agent-to-relay.schema.json");
+    let other = schema("spec/v1/relay-to-agent.schema.json");
+    let sources = |first: &Value, second: &Value| {
+        [first, second]
+            .map(|json| generator::Source { name: "x.schema.json".into(), text: json.to_string() })
+    };
+    assert!(generator::lower(&sources(&good, &other)).is_ok());
+    assert!(generator::lower(&sources(&good, &good)).is_err());
+    let changed = with(&other, "/$defs/StreamData/description", json!("Something else."));
+    let error = generator::lower(&sources(&good, &changed)).expect_err("the definitions differ");
+    assert!(error.to_string().starts_with("x.schema.json#/$defs/StreamData: "), "{error}");
+}
+
+fn with(json: &Value, place: &str, value: Value) -> Value {
+    let mut json = json.clone();
+    let (parent, key) = place.rsplit_once('/').expect("a pointer has a slash");
+    match json.pointer_mut(parent).expect("the place exists") {
+        Value::Array(items) => items[key.parse::<usize>().expect("an index")] = value,
+        parent => parent[key] = value,
+    }
+    json
+}
+
+fn assert_refused(name: &str, json: &Value, pointer: &str) {
+    let sources = [generator::Source { name: name.into(), text: json.to_string() }];
+    let error = generator::lower(&sources).expect_err(pointer).to_string();
+    assert!(error.starts_with(&format!("{name}#{pointer}: ")), "{pointer}: {error}");
+}
