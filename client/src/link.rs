@@ -1,0 +1,167 @@
+//! The client's link and the stream on it.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use codec::v1::{self, ClientStart, data};
+use mux::v1::client::{End, Settings};
+use mux::v1::{ClientLink, Read, Room};
+use tracing::debug;
+use transport::bell::Bell;
+use transport::driver::{Close, Ended, Party};
+use transport::pump;
+
+use crate::config::Config;
+
+/// The core of the link, shared by its driver and the two pumps.
+#[derive(Clone, Debug)]
+pub(crate) struct Link {
+    core: Arc<Mutex<ClientLink<Bell>>>,
+    /// Rung when the core has changed and the driver should look.
+    pub(crate) bell: Bell,
+    reader: Bell,
+    writer: Bell,
+}
+
+impl Link {
+    /// A link that will ask for the configured target.
+    pub(crate) fn new(config: &Config) -> Self {
+        let (reader, writer) = (Bell::default(), Bell::default());
+        let settings = Settings { eof_timeout: config.eof_timeout, ..Settings::default() };
+        let start = ClientStart {
+            connection_target: config.agent.clone(),
+            target_ip: config.target.host.clone(),
+            target_port: config.target.port.into(),
+            protocol: config.protocol.clone(),
+            secret: config.secret.clone(),
+        };
+        let core =
+            ClientLink::new(transport::now(), settings, start, reader.clone(), writer.clone());
+        Self { core: Arc::new(Mutex::new(core)), bell: Bell::default(), reader, writer }
+    }
+
+    /// The core; held for one call at a time, never across an await.
+    fn core(&self) -> MutexGuard<'_, ClientLink<Bell>> {
+        self.core.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The local input has ended.
+    pub(crate) fn finish(&self) {
+        self.core().finish(transport::now());
+        self.bell.ring();
+    }
+
+    /// Ends the stream from our side.
+    pub(crate) fn close(&self) {
+        self.core().close();
+        self.bell.ring();
+    }
+
+    /// The link's driver is done.
+    pub(crate) fn driven(&self, ended: Ended) {
+        if let Ended::Lost(cause) = ended {
+            self.core().handle_loss(cause);
+        }
+    }
+
+    /// How the stream ended.
+    pub(crate) fn take_end(&self) -> Option<End> {
+        self.core().take_end()
+    }
+}
+
+impl Party for Link {
+    const TAKES_BINARY: bool = true;
+
+    fn handle_text(&mut self, now: Instant, text: &str) -> Result<(), Close> {
+        self.core().handle_text(now, text);
+        Ok(())
+    }
+
+    fn wants_read(&mut self) -> bool {
+        self.core().wants_read()
+    }
+
+    fn poll_transmit(&mut self, now: Instant) -> Option<String> {
+        self.core().poll_transmit(now)
+    }
+
+    /// The same after what was no message (spec v1, M-14).
+    fn poll_close(&mut self, _now: Instant) -> Option<Close> {
+        self.core().close_code().map(|code| Close::new(code, ""))
+    }
+
+    fn poll_abandon(&mut self, now: Instant) -> Option<Close> {
+        if self.core().is_quiet() { None } else { self.poll_close(now) }
+    }
+
+    fn is_patient(&self) -> bool {
+        // The answer to our close frame tells that everything before it has arrived.
+        self.core().is_quiet()
+    }
+
+    fn progress(&mut self, now: Instant) {
+        self.core().progress(now);
+    }
+
+    fn handle_end(&mut self, ended: &Ended) {
+        debug!(?ended, "link ended");
+        let mut core = self.core();
+        match ended {
+            Ended::Peer { code, reason } => core.handle_close(*code, reason.clone()),
+            Ended::Local(_) => core.close(),
+            Ended::Violation(close) if close.code == v1::CLOSE_PING_TIMEOUT => {
+                core.handle_loss("it does not answer pings".into());
+            }
+            Ended::Violation(close) => core.handle_violation(close.reason.to_string()),
+            Ended::Lost(cause) => core.handle_loss(cause.clone()),
+        }
+    }
+
+    fn poll_timeout(&mut self) -> Option<Instant> {
+        self.core().poll_timeout()
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        self.core().handle_timeout(now);
+    }
+}
+
+impl pump::Seat for Link {
+    fn read(&self, into: &mut Vec<u8>) -> Read {
+        let read = self.core().read(into);
+        if read == (Read::Data { resumed: true }) {
+            self.bell.ring();
+        }
+        read
+    }
+
+    fn progress(&self) {}
+
+    fn room(&self) -> Room {
+        self.core().room()
+    }
+
+    fn write(&self, payload: &[u8]) {
+        let message = data::encode_client(payload);
+        self.core().write(message);
+        self.bell.ring();
+    }
+
+    fn chunk(&self) -> usize {
+        // Spec v1, S-9.
+        v1::MAX_CHUNK
+    }
+
+    fn is_cut(&self) -> bool {
+        false
+    }
+
+    fn readable(&self) -> &Bell {
+        &self.reader
+    }
+
+    fn writable(&self) -> &Bell {
+        &self.writer
+    }
+}
