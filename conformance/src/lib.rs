@@ -1,0 +1,3 @@
+//! The conformance kit.
+
+pub mod harness;
