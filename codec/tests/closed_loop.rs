@@ -12,6 +12,8 @@
 mod cases;
 #[path = "closed_loop/drawn.rs"]
 mod drawn;
+#[path = "closed_loop/live.rs"]
+mod live;
 
 use std::path::{Path, PathBuf};
 

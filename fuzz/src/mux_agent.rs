@@ -137,6 +137,8 @@ struct Stream {
     /// Bytes that came from the relay, and how many of them were read.
     received: usize,
     read: usize,
+    /// What a message has around its base64.
+    around: usize,
     /// Bytes that came from the target, how many of them were sent, and the sizes of the messages between.
     written: usize,
     sent: usize,
@@ -161,7 +163,7 @@ impl Stream {
     }
 
     fn queued_text(&self) -> usize {
-        self.queue.iter().map(|size| data::encode_agent(&self.id, &vec![0; *size]).len()).sum()
+        self.queue.iter().map(|size| self.around + 4 * size.div_ceil(3)).sum()
     }
 
     fn room(&self) -> Room {
@@ -301,6 +303,7 @@ impl Agent {
             gone: false,
             received: 0,
             read: 0,
+            around: data::encode_agent(id, b"").len(),
             written: 0,
             sent: 0,
             queue: VecDeque::new(),

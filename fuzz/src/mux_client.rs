@@ -239,7 +239,8 @@ impl Client {
     }
 
     fn room(&self) -> Room {
-        let text = |size: &usize| data::encode_client(&vec![0; *size]).len();
+        let around = v1::CLIENT_DATA_PREFIX.len() + v1::CLIENT_DATA_SUFFIX.len();
+        let text = |size: &usize| around + 4 * size.div_ceil(3);
         match self.state {
             State::Open if self.queue.iter().map(text).sum::<usize>() < QUEUE => Room::Ready,
             State::Open | State::Asking(_) => Room::Full,

@@ -113,4 +113,4 @@ impl Waiter {
 }
 
 /// The longest sequence of operations that is tried.
-const MOST: usize = 4096;
+const MOST: usize = 512;

@@ -669,7 +669,7 @@ impl Relay {
             let dropped = self.lost && stream.is_done();
             assert!(dropped || stream.delivered < stream.arrived, "the link waits for nothing");
         }
-        for stream in &self.streams {
+        for stream in self.live() {
             let wants = self.routes.client_wants_read(&stream.id);
             let waiting = stream.accepted - stream.sent;
             assert!(wants || waiting > 0, "the client waits for nothing");
@@ -679,8 +679,7 @@ impl Relay {
                 "more waits than may"
             );
             assert_eq!(self.routes.client_stalled_at(&stream.id).is_none(), wants);
-            let dialling = stream.phase == Phase::Dialling && !stream.removed;
-            assert_eq!(self.routes.is_answered(&stream.id), !dialling);
+            assert_eq!(self.routes.is_answered(&stream.id), stream.phase != Phase::Dialling);
             if !stream.finished {
                 stream.more.check(stream.has_more(), "what is to be sent");
                 stream.room.check(wants, "room");
