@@ -117,6 +117,8 @@ struct Agent {
     paused_since: Option<Instant>,
     /// A stream was given up once, so that others may be given less time.
     gave_up: bool,
+    /// How many places in the queue of turns were taken.
+    turns: u64,
 }
 
 struct Stream {
@@ -143,6 +145,8 @@ struct Stream {
     written: usize,
     sent: usize,
     queue: VecDeque<usize>,
+    /// Its place in the queue of turns, while something waits.
+    turn: u64,
     /// When the target last took something; whether it has taken all.
     took: Instant,
     idle: bool,
@@ -196,6 +200,7 @@ impl Agent {
             pings: VecDeque::new(),
             paused_since: None,
             gave_up: false,
+            turns: 0,
         }
     }
 
@@ -307,6 +312,7 @@ impl Agent {
             written: 0,
             sent: 0,
             queue: VecDeque::new(),
+            turn: 0,
             took: self.now,
             idle: true,
             behind: None,
@@ -415,6 +421,10 @@ impl Agent {
                     let payload = bytes(index, stream.written, end);
                     self.link.write(key, data::encode_agent(&stream.id, &payload));
                     stream.written = end;
+                    if stream.queue.is_empty() {
+                        self.turns += 1;
+                        stream.turn = self.turns;
+                    }
                     stream.queue.push_back(size);
                 } else if room == Room::Over {
                     self.link.write(key, "never to be sent".into());
@@ -521,7 +531,12 @@ impl Agent {
 
     fn sent_data(&mut self, message: &StreamData) {
         let index = *self.by_id.get(&message.connection_id).expect("the stream is not over");
+        // Spec v1, S-17: none goes before its turn.
+        let waiting = self.streams.iter().filter(|it| !it.gone && !it.queue.is_empty());
+        assert_eq!(waiting.map(|it| it.turn).min(), Some(self.streams[index].turn));
+        self.turns += 1;
         let stream = &mut self.streams[index];
+        stream.turn = self.turns;
         let size = stream.queue.pop_front().expect("something was written");
         let mut payload = Vec::new();
         base64::decode_append(&message.data_base64, &mut payload).expect("it is base64");

@@ -20,6 +20,8 @@ pub enum Operation {
     Release(u8),
     /// Time passes.
     Pass(Duration),
+    /// Time passes until a claim for one of a few names is settled.
+    PassUntilDue(u8),
 }
 
 impl From<[u8; operations::SIZE]> for Operation {
@@ -29,7 +31,8 @@ impl From<[u8; operations::SIZE]> for Operation {
             5 | 6 => Self::Alive(which),
             7..11 => Self::Poll(which),
             11..14 => Self::Release(which),
-            _ => Self::Pass(time(size)),
+            14 => Self::Pass(time(size)),
+            _ => Self::PassUntilDue(which),
         }
     }
 }
@@ -75,8 +78,12 @@ enum Link {
 impl Model {
     fn apply(&mut self, operation: Operation) {
         match operation {
-            Operation::Claim(n) => self.claim(NAMES[usize::from(n) % NAMES.len()]),
+            Operation::Claim(n) => self.claim(name(n)),
             Operation::Pass(time) => self.now += time,
+            Operation::PassUntilDue(n) => {
+                let due = self.registry.poll_timeout(name(n)).unwrap_or(self.now);
+                self.now = self.now.max(due);
+            }
             Operation::Alive(n) | Operation::Poll(n) | Operation::Release(n) => {
                 let among = self.links.len().min(6);
                 if among == 0 {
@@ -186,6 +193,10 @@ impl Model {
         }
         assert_eq!(self.registry.len(), held);
     }
+}
+
+fn name(n: u8) -> &'static str {
+    NAMES[usize::from(n) % NAMES.len()]
 }
 
 /// The names that links ask for; the empty one is a name, too (spec v1, A-2).

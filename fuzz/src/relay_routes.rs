@@ -112,6 +112,8 @@ struct Relay {
     /// A stream was given up once, so that others may be given less time.
     gave_up: bool,
     lost: bool,
+    /// How many places in the queue of turns were taken.
+    turns: u64,
 }
 
 /// The agent's link is not read for a stream.
@@ -139,6 +141,8 @@ struct Stream {
     /// Bytes from the client, and how many of them the agent got.
     accepted: usize,
     sent: usize,
+    /// Its place in the queue of turns, while something waits for the agent.
+    turn: u64,
     /// What the client's last message holds of the budget while it does not fit.
     held: usize,
     /// Bytes from the agent, and how many of them the client got.
@@ -184,6 +188,7 @@ impl Relay {
             paused: None,
             gave_up: false,
             lost: false,
+            turns: 0,
         }
     }
 
@@ -281,6 +286,7 @@ impl Relay {
             removed: false,
             accepted: 0,
             sent: 0,
+            turn: 0,
             held: 0,
             arrived: 0,
             delivered: 0,
@@ -307,6 +313,10 @@ impl Relay {
             // Spec v1, L-15.
             assert!(held + text.len() > BUDGET && stream.sent < stream.accepted, "no cause to cut");
             return self.cut(index, ClientEnd::Stalled);
+        }
+        if stream.sent == stream.accepted && stream.phase == Phase::Open {
+            self.turns += 1;
+            stream.turn = self.turns;
         }
         stream.accepted += size;
         if !self.routes.client_wants_read(&stream.id) {
@@ -417,8 +427,9 @@ impl Relay {
                 let message = InitiateConnectionOk { connection_id };
                 self.hear_message(&AgentToRelay::InitiateConnectionOk(message));
                 if dialling && !removed {
-                    self.streams[index].phase = Phase::Open;
-                    self.streams[index].start_ok = true;
+                    self.turns += 1;
+                    let stream = &mut self.streams[index];
+                    (stream.phase, stream.start_ok, stream.turn) = (Phase::Open, true, self.turns);
                 }
             }
             Operation::Error(_) => {
@@ -526,7 +537,12 @@ impl Relay {
     fn sent_data(&mut self, message: &StreamData) {
         let tells = self.tells();
         let index = self.find(&message.connection_id);
+        // Spec v1, S-17: none goes before its turn.
+        let waiting = self.live().filter(|it| it.phase == Phase::Open && it.sent < it.accepted);
+        assert_eq!(waiting.map(|it| it.turn).min(), Some(self.streams[index].turn));
+        self.turns += 1;
         let stream = &mut self.streams[index];
+        stream.turn = self.turns;
         assert!(stream.phase == Phase::Open && !stream.ask && !stream.removed);
         let mut payload = Vec::new();
         base64::decode_append(&message.data_base64, &mut payload).expect("it is base64");
