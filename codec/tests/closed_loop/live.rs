@@ -40,7 +40,12 @@ fn relay_to_client() {
 /// Draws messages of a direction, near-misses, and other spellings of both; the models and the codec read and write
 /// them alike, but for what clauses say.
 fn check<M: Message>(models: &str) {
-    let Some(models) = Models::start(models) else { return };
+    let Some(models) = Models::start(models) else {
+        // Past the capture of the test runner, so that it is seen when all goes well, too.
+        let skipped = format!("SKIPPED {} asked of the original: {VARIABLE} is not set", M::NAME);
+        let _ = writeln!(std::io::stderr().lock(), "{skipped}");
+        return;
+    };
     let models = std::cell::RefCell::new(models);
     let module = specification("spec/v1");
     let union = module.unions.iter().find(|union| union.name == M::NAME);
@@ -150,15 +155,9 @@ struct Models {
 }
 
 impl Models {
-    /// None, and a line that says so, where the Python implementation is not at hand.
+    /// None where the Python implementation is not at hand.
     fn start(union: &str) -> Option<Self> {
-        let folder = std::env::var_os("HNR_ORIGINAL_BIN").filter(|value| !value.is_empty());
-        let Some(folder) = folder else {
-            // Past the capture of the test runner, so that it is seen when all goes well, too.
-            let _ =
-                writeln!(std::io::stderr().lock(), "SKIPPED {union}: HNR_ORIGINAL_BIN is not set");
-            return None;
-        };
+        let folder = std::env::var_os(VARIABLE).filter(|value| !value.is_empty())?;
         let program = PathBuf::from(folder).join("network-relay");
         let interpreter = interpreter(&program);
         let mut command = Command::new(&interpreter[0]);
@@ -203,6 +202,9 @@ fn interpreter(program: &Path) -> Vec<String> {
     let first = first.unwrap_or_else(|| panic!("{} is no script", program.display()));
     first.split_whitespace().map(str::to_owned).collect()
 }
+
+/// The variable that names the folder with the programs of the Python implementation.
+const VARIABLE: &str = "HNR_ORIGINAL_BIN";
 
 /// What is put into texts: white space, escapes, keys that are there already, and what does not belong there.
 const PIECES: &[&str] = &[
