@@ -694,7 +694,9 @@ impl Relay {
                 stream.arrived - stream.delivered <= QUEUE + 2 * LARGEST,
                 "more waits than may"
             );
-            assert_eq!(self.routes.client_stalled_at(&stream.id).is_none(), wants);
+            // What waits for the agent's answer is nobody's fault (spec v1, C-9 and L-16).
+            let stalls = !wants && stream.phase != Phase::Dialling;
+            assert_eq!(self.routes.client_stalled_at(&stream.id).is_some(), stalls);
             assert_eq!(self.routes.is_answered(&stream.id), stream.phase != Phase::Dialling);
             if !stream.finished {
                 stream.more.check(stream.has_more(), "what is to be sent");
