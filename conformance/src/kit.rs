@@ -18,6 +18,7 @@ pub mod run;
 pub mod spec;
 mod stage;
 pub mod transcript;
+mod watch;
 
 pub use agent::{Agent, ToAgent};
 pub use case::{Case, Finding, Outcome, Play, Seat, Verdict, agent, client, relay};
@@ -28,5 +29,6 @@ pub use link::Link;
 pub use message::{Message, base64, bytes_of, data_of};
 pub use relay::{FromAgent, FromClient, Relay};
 pub use stage::Stage;
+pub use watch::watch;
 
 pub use crate::harness::frames::Received;

@@ -163,7 +163,7 @@ impl Link {
     }
 
     /// Ends the TCP connection by RST.
-    pub fn reset(self) {
+    pub fn reset(&mut self) {
         self.stage.transcript.add(&self.name, &self.party, "end", b"RST");
         // It may be gone already.
         let _ = rustix::net::connect_unspec(self.raw.stream());
