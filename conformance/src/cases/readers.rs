@@ -214,7 +214,7 @@ pub(super) fn expect_not_admitted(agent: &mut Link) -> Outcome {
 /// one (A-5, C-8), and leaves nothing behind.
 pub(super) fn relay_refuses(relay: &Relay, request: &Request, texts: &[String]) -> Outcome {
     for text in texts {
-        let mut link = relay.client_by(request)?;
+        let mut link = relay.link_by(request)?;
         link.send_text(text);
         match link.receive() {
             Ok(Received::Close(Some(CLOSE_INVALID), _) | Received::End) => {}

@@ -123,7 +123,7 @@ pub(super) fn silence(relay: &Relay) -> Outcome {
 pub(super) fn endless_fragments(relay: &Relay) -> Outcome {
     let mut good = Good::start(relay)?;
     for request in both() {
-        let mut link = relay.client_by(&request)?;
+        let mut link = relay.link_by(&request)?;
         link.send_frame(TEXT, b"{");
         for _ in 0..100 {
             // Two hundred frames in one write, empty and of one byte.
@@ -157,7 +157,7 @@ pub(super) fn broken_frames(relay: &Relay) -> Outcome {
     ];
     for bytes in broken {
         for request in both() {
-            let mut link = relay.client_by(&request)?;
+            let mut link = relay.link_by(&request)?;
             link.write(&bytes);
             expect_ended(&mut link)?;
             good.check()?;
@@ -171,7 +171,7 @@ pub(super) fn oversized(relay: &Relay) -> Outcome {
     for length in [MAX_MESSAGE_TO_RELAY as u64 + 1, 1 << 40, i64::MAX as u64, u64::MAX] {
         for opcode in [TEXT, BINARY] {
             for request in both() {
-                let mut link = relay.client_by(&request)?;
+                let mut link = relay.link_by(&request)?;
                 let mut claim = vec![0x80 | opcode, 0xff];
                 claim.extend(length.to_be_bytes());
                 claim.extend([0; 4]);
@@ -254,7 +254,7 @@ pub(super) fn broken_json(relay: &Relay) -> Outcome {
     for _ in 0..5 {
         for text in unreadable() {
             for request in both() {
-                let mut link = relay.client_by(&request)?;
+                let mut link = relay.link_by(&request)?;
                 link.send_text(&text);
                 match link.receive()? {
                     Received::Close(Some(CLOSE_INVALID), _) | Received::End => {}
@@ -314,7 +314,7 @@ pub(super) fn deep_nesting(relay: &Relay) -> Outcome {
     ];
     for text in texts {
         for request in both() {
-            let mut link = relay.client_by(&request)?;
+            let mut link = relay.link_by(&request)?;
             link.send_text(&text);
             expect_ended(&mut link)?;
             good.check()?;
