@@ -112,13 +112,22 @@ async fn accept(
 }
 
 /// Whether the process or the system has run out of something that others will give back.
+#[cfg(unix)]
 fn is_exhaustion(error: &io::Error) -> bool {
     use rustix::io::Errno;
     let exhausted = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
     Errno::from_io_error(error).is_some_and(|errno| exhausted.contains(&errno))
 }
 
+/// The same, where it has no Errno.
+#[cfg(not(unix))]
+fn is_exhaustion(error: &io::Error) -> bool {
+    // WSAEMFILE and WSAENOBUFS.
+    matches!(error.raw_os_error(), Some(10_024 | 10_055))
+}
+
 /// Whether an error belongs to the connection that was to be accepted (accept(2)).
+#[cfg(unix)]
 fn is_about_one_connection(error: &io::Error) -> bool {
     use rustix::io::Errno;
     let passing = [
@@ -136,6 +145,22 @@ fn is_about_one_connection(error: &io::Error) -> bool {
         Errno::AGAIN,
     ];
     Errno::from_io_error(error).is_none_or(|errno| passing.contains(&errno))
+}
+
+/// The same, where it has no Errno.
+#[cfg(not(unix))]
+fn is_about_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind;
+    let passing = [
+        ErrorKind::ConnectionAborted,
+        ErrorKind::ConnectionReset,
+        ErrorKind::NetworkDown,
+        ErrorKind::NetworkUnreachable,
+        ErrorKind::HostUnreachable,
+        ErrorKind::Interrupted,
+        ErrorKind::WouldBlock,
+    ];
+    error.raw_os_error().is_none() || passing.contains(&error.kind())
 }
 
 /// How long accepting pauses when descriptors or memory ran out, unless a connection ends.

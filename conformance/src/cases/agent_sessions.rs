@@ -291,15 +291,15 @@ struct Contest {
 fn contest(relay: &Relay) -> Outcome<Contest> {
     let mut holder = relay.agent()?;
     // So it is admitted.
-    relay.stream(&mut holder)?;
+    let (client, id) = relay.stream(&mut holder)?;
+    drop(client);
+    holder.expect_connection_close(&id)?;
     holder.leave_pings_unanswered();
     let mut other = relay.agent()?;
     let mut ping = None;
     watch(&mut [&mut holder, &mut other], relay.stage().patience(), |_, received| {
         match received {
             Received::Ping(payload) => ping = Some(payload),
-            // The client of the stream has left.
-            Received::Text(text) if text.contains(r#""connection_close""#) => {}
             other => return Err(Finding::Fail(format!("instead of a ping came {other:?}"))),
         }
         Ok(ping.is_some())
