@@ -10,6 +10,7 @@
 pub mod fields;
 pub mod message;
 pub mod v1;
+pub mod v2;
 
 mod error;
 mod lax;
