@@ -5,3 +5,4 @@ pub mod cli;
 pub mod harness;
 pub mod kit;
 pub mod report;
+pub mod world;

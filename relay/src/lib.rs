@@ -13,6 +13,7 @@ mod directory;
 mod http;
 pub mod large;
 pub mod registry;
+pub mod router;
 pub mod routes;
 mod server;
 mod session;
