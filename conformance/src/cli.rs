@@ -25,7 +25,7 @@ const EXIT_DIFFERENT: u8 = 1;
 const EXIT_USAGE: u8 = 2;
 
 const AFTER_HELP: &str = "\
-Exit statuses: 0 every verdict is the expected one; 1 some is not; 2 wrong usage, or something is missing; 130, 143
+Exit statuses: 0 every verdict or cell is as expected; 1 some is not; 2 wrong usage, or something is missing; 130, 143
 ended by SIGINT, SIGTERM.
 
 conformance/README.md tells how to test programs of your own.";
