@@ -4,5 +4,6 @@ pub mod cases;
 pub mod cli;
 pub mod harness;
 pub mod kit;
+pub mod matrix;
 pub mod report;
 pub mod world;
