@@ -9,6 +9,7 @@ mod agent;
 mod case;
 mod client;
 pub mod expected;
+mod flood;
 mod http;
 mod link;
 mod message;
@@ -16,15 +17,18 @@ mod relay;
 pub mod run;
 pub mod spec;
 mod stage;
+mod target;
 pub mod transcript;
 
 pub use agent::{Agent, ToAgent};
 pub use case::{Case, Finding, Outcome, Play, Seat, Verdict, agent, client, relay};
 pub use client::{Client, Input, ToClient};
+pub use flood::Flood;
 pub use http::{Answer, Request};
 pub use link::Link;
-pub use message::{Message, base64, bytes_of, data_of};
-pub use relay::{FromAgent, FromClient, Relay};
+pub use message::{Message, base64, bytes_of, data_of, data_text};
+pub use relay::{FromAgent, FromClient, Relay, Sizes};
 pub use stage::Stage;
+pub use target::{Connection, SilentTarget, Target};
 
 pub use crate::harness::frames::Received;
