@@ -7,41 +7,19 @@ use conformance::harness::profile::Profile;
 use conformance::kit::expected::Expected;
 use conformance::kit::{Case, spec};
 
-/// Statements whose cases are still to be written, a line for each section. The list may only become shorter.
-const NOT_YET: &[&[&str]] = &[
-    &[
-        "S-1", "S-2", "S-3", "S-6", "S-7", "S-9", "S-10", "S-11", "S-12", "S-13", "S-14", "S-15",
-        "S-16", "S-17", "S-18", "S-19", "S-20", "S-21",
-    ],
-    &[
-        "X-1", "X-2", "X-3", "X-5", "X-6", "X-7", "X-8", "X-9", "X-10", "X-12", "X-13", "X-14",
-        "X-15", "X-17", "X-19", "X-20", "X-21", "X-22",
-    ],
-    &[
-        "L-1", "L-2", "L-3", "L-4", "L-5", "L-6", "L-7", "L-8", "L-9", "L-11", "L-12", "L-13",
-        "L-15", "L-16", "L-17",
-    ],
-];
-
 fn numbers() -> BTreeSet<&'static str> {
     spec::statements().map(|statement| &*statement.number).collect()
 }
 
 #[test]
 fn every_statement_has_a_case_or_a_reason() {
-    // The groups that belong to no section lean on statements; what shows them is elsewhere.
-    let is_section = |title: &str| spec::sections().iter().any(|section| section.title == title);
-    let sections = cases::GROUPS.iter().filter(|(title, _)| is_section(title));
-    let shown: BTreeSet<&str> =
-        sections.flat_map(|(_, cases)| *cases).flat_map(Case::statements).collect();
+    let shown: BTreeSet<&str> = cases::all().flat_map(Case::statements).collect();
     let unseen: BTreeSet<&str> = spec::unseen().keys().map(String::as_str).collect();
-    let not_yet: BTreeSet<&str> = NOT_YET.concat().into_iter().collect();
     let mut wrong = Vec::new();
     for number in numbers() {
         let places = [
             (shown.contains(number), "a case"),
             (unseen.contains(number), "a reason in expected/unseen.json"),
-            (not_yet.contains(number), "a place in NOT_YET"),
         ];
         let found: Vec<_> = places.iter().filter(|(is_there, _)| *is_there).collect();
         match found[..] {
@@ -50,7 +28,7 @@ fn every_statement_has_a_case_or_a_reason() {
             [(_, one), (_, other), ..] => wrong.push(format!("{number} has {one} and {other}")),
         }
     }
-    let listed = shown.iter().chain(&unseen).chain(&not_yet);
+    let listed = shown.iter().chain(&unseen);
     let unknown = listed.filter(|number| !numbers().contains(**number));
     wrong.extend(unknown.map(|number| format!("there is no statement {number}")));
     assert!(wrong.is_empty(), "{wrong:#?}");

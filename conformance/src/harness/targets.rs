@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 use socket2::{Domain, Socket, Type};
 
@@ -272,12 +273,12 @@ impl RefusingPort {
     }
 }
 
-/// A port of loopback at which connecting neither succeeds nor fails: its listener never accepts, and its queue is
+/// A port of loopback at which connecting neither succeeds nor fails: its listener does not accept, and its queue is
 /// full.
 #[derive(Debug)]
 pub struct SilentPort {
-    _listener: Socket,
-    _queued: Vec<Socket>,
+    listener: Socket,
+    queued: Vec<Socket>,
     port: u16,
 }
 
@@ -299,12 +300,33 @@ impl SilentPort {
             let _ = socket.connect(&address.into());
             queued.push(socket);
         }
-        Ok(Self { _listener: listener, _queued: queued, port })
+        Ok(Self { listener, queued, port })
     }
 
     /// The port.
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// Answers from now on; gives the first connection that is not one of its own, if it comes in time.
+    ///
+    /// # Errors
+    ///
+    /// Those of the listener.
+    pub fn accept_within(&mut self, limit: Duration) -> io::Result<Option<TcpStream>> {
+        let own = self.queued.iter().map(Socket::local_addr).collect::<io::Result<Vec<_>>>()?;
+        self.listener.set_nonblocking(true)?;
+        let mut found = Ok(None);
+        super::holds_within(limit, || {
+            match self.listener.accept() {
+                Ok((_, from)) if own.contains(&from) => {}
+                Ok((stream, _)) => found = Ok(Some(stream.into())),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(error) => found = Err(error),
+            }
+            !matches!(found, Ok(None))
+        });
+        found
     }
 }
 

@@ -2,14 +2,14 @@ use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::Duration;
 
-use codec::v1::{AGENT_PATH, CONNECTION_CLOSE_MESSAGE};
+use codec::v1::{AGENT_PATH, CONNECTION_CLOSE_MESSAGE, RELAY_HEADER};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use super::link::Link;
-use super::relay::expect_bytes;
+use super::relay::{Sizes, expect_bytes};
 use super::stage::kit_failed;
-use super::{Answer, Finding, Message, Outcome, Stage, data_of};
+use super::{Answer, Finding, Message, Outcome, SilentTarget, Stage, Target, data_of};
 use crate::harness::frames::{RawRelay, accept_key, switching};
 use crate::harness::profile::Values;
 use crate::harness::tunnel::{AGENT, AGENT_SECRET};
@@ -83,6 +83,24 @@ impl Agent {
         Ok(())
     }
 
+    /// A target that the case plays.
+    ///
+    /// # Errors
+    ///
+    /// When the kit finds no port.
+    pub fn target(&self) -> Outcome<Target> {
+        Target::new(&self.stage)
+    }
+
+    /// A target that does not answer.
+    ///
+    /// # Errors
+    ///
+    /// When the kit fails.
+    pub fn silent_target(&self) -> Outcome<SilentTarget> {
+        SilentTarget::new(&self.stage)
+    }
+
     /// The next connection of the agent, of which nothing was read.
     ///
     /// # Errors
@@ -144,6 +162,16 @@ impl Agent {
         Ok(self.accept_start()?.0)
     }
 
+    /// The same towards a relay that makes the promise of H-12.
+    ///
+    /// # Errors
+    ///
+    /// When it does not come so far.
+    pub fn start_with_promise(&mut self) -> Outcome<ToAgent> {
+        self.launch()?;
+        Ok(self.accept_start_with(&format!("{RELAY_HEADER}: conformance\r\n"))?.0)
+    }
+
     /// Sends the agent a signal.
     pub fn signal(&self, signal: Signal) {
         self.stage.note("agent", &format!("gets signal {}", signal.as_raw()));
@@ -197,7 +225,16 @@ impl ToAgent {
     ///
     /// When something else comes, or nothing.
     pub fn expect_refusal(&mut self, id: &str) -> Outcome<String> {
-        let message = self.expect_kind("initiate_connection_error")?;
+        self.expect_refusal_after(Duration::ZERO, id)
+    }
+
+    /// The same, where it may take this long besides.
+    ///
+    /// # Errors
+    ///
+    /// When something else comes, or nothing.
+    pub fn expect_refusal_after(&mut self, time: Duration, id: &str) -> Outcome<String> {
+        let message = self.expect_kind_after(time, "initiate_connection_error")?;
         if message.field("connection_id") != id {
             return Err(Finding::Fail(format!("the answer is for another: {}", message.text)));
         }
@@ -232,6 +269,15 @@ impl ToAgent {
     ///
     /// When something else comes, or nothing.
     pub fn expect_data(&mut self, id: &str, bytes: &[u8]) -> Outcome {
+        self.sizes_of_data(id, bytes).map(|_| ())
+    }
+
+    /// The same; gives how they were cut.
+    ///
+    /// # Errors
+    ///
+    /// When something else comes, or nothing.
+    pub fn sizes_of_data(&mut self, id: &str, bytes: &[u8]) -> Outcome<Sizes> {
         expect_bytes(&mut self.link, Some(id), bytes)
     }
 
@@ -241,7 +287,16 @@ impl ToAgent {
     ///
     /// When something else comes, or nothing.
     pub fn expect_reset(&mut self, id: &str) -> Outcome<String> {
-        let message = self.expect_kind("connection_reset")?;
+        self.expect_reset_after(Duration::ZERO, id)
+    }
+
+    /// The same, where it may take this long besides.
+    ///
+    /// # Errors
+    ///
+    /// When something else comes, or nothing.
+    pub fn expect_reset_after(&mut self, time: Duration, id: &str) -> Outcome<String> {
+        let message = self.expect_kind_after(time, "connection_reset")?;
         if message.field("connection_id") != id {
             return Err(Finding::Fail(format!("the reset is for another: {}", message.text)));
         }

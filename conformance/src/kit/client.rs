@@ -1,6 +1,6 @@
 use std::io::Write as _;
 use std::ops::{Deref, DerefMut};
-use std::process::{ChildStdin, Stdio};
+use std::process::{ChildStdin, ChildStdout, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use serde_json::json;
 use super::agent::accept;
 use super::link::Link;
 use super::message::base64;
-use super::relay::expect_bytes;
+use super::relay::{Sizes, expect_bytes};
 use super::stage::kit_failed;
 use super::{Answer, Finding, Message, Outcome, Stage};
 use crate::harness::frames::RawRelay;
@@ -27,6 +27,7 @@ pub struct Client {
     relay: RawRelay,
     running: Option<Running>,
     variables: Vec<(String, String)>,
+    holds_output: bool,
 }
 
 #[derive(Debug)]
@@ -34,6 +35,8 @@ struct Running {
     process: Process,
     stdin: Option<ChildStdin>,
     output: Output,
+    /// Its stdout while nobody reads it.
+    held: Option<ChildStdout>,
     /// How many bytes of its output were expected and have come.
     taken: usize,
 }
@@ -55,7 +58,7 @@ impl Client {
             return Err(Finding::Skipped("the profile has no client".to_owned()));
         }
         let relay = RawRelay::new().map_err(|error| kit_failed("listen", &error))?;
-        Ok(Self { stage, relay, running: None, variables: Vec::new() })
+        Ok(Self { stage, relay, running: None, variables: Vec::new(), holds_output: false })
     }
 
     /// The case.
@@ -130,8 +133,9 @@ impl Client {
         });
         let mut process = self.stage.spawn("client", &mut command)?;
         let stdin = process.take_stdin();
+        let held = if self.holds_output { process.take_stdout() } else { None };
         let output = process.collect_stdout();
-        self.running = Some(Running { process, stdin, output, taken: 0 });
+        self.running = Some(Running { process, stdin, output, held, taken: 0 });
         Ok(())
     }
 
@@ -159,6 +163,38 @@ impl Client {
         Ok(())
     }
 
+    /// Writes to its stdin, which has to be a pipe, beside the case, and then closes it.
+    ///
+    /// # Errors
+    ///
+    /// When it does not run.
+    pub fn input_beside(&mut self, bytes: Vec<u8>) -> Outcome {
+        self.stage.transcript.add("user", "client", "input", &bytes);
+        if let Some(mut stdin) = self.running()?.stdin.take() {
+            // The thread ends with the client, at the latest.
+            std::thread::spawn(move || stdin.write_all(&bytes));
+        }
+        Ok(())
+    }
+
+    /// Clients that are launched from now on have a stdout that nobody reads, until [`Client::release_output`].
+    pub fn hold_output(&mut self) {
+        self.holds_output = true;
+    }
+
+    /// Reads its stdout from now on.
+    ///
+    /// # Errors
+    ///
+    /// When it does not run.
+    pub fn release_output(&mut self) -> Outcome {
+        let running = self.running()?;
+        if let Some(stdout) = running.held.take() {
+            running.output = Output::collect(stdout);
+        }
+        Ok(())
+    }
+
     /// Closes its stdin.
     ///
     /// # Errors
@@ -176,7 +212,16 @@ impl Client {
     ///
     /// When others come, or too few.
     pub fn expect_output(&mut self, bytes: &[u8]) -> Outcome {
-        let patience = self.stage.patience();
+        self.expect_output_after(Duration::ZERO, bytes)
+    }
+
+    /// The same, where it may take this long besides.
+    ///
+    /// # Errors
+    ///
+    /// When others come, or too few.
+    pub fn expect_output_after(&mut self, time: Duration, bytes: &[u8]) -> Outcome {
+        let patience = self.stage.patience_after(time);
         let running = self.running()?;
         let wanted = running.taken + bytes.len();
         let all = running.output.wait_for_within(patience, wanted);
@@ -187,12 +232,11 @@ impl Client {
         if came == bytes {
             return Ok(());
         }
-        let text = String::from_utf8_lossy(&came).into_owned();
-        Err(Finding::Fail(format!(
-            "on stdout came {} bytes, {text:?}, not {}",
-            came.len(),
-            bytes.len()
-        )))
+        let (length, wanted) = (came.len(), bytes.len());
+        let same = came.iter().zip(bytes).take_while(|(came, sent)| came == sent).count();
+        let at =
+            if same < length { format!(", others from byte {same} on") } else { String::new() };
+        Err(Finding::Fail(format!("on stdout came {length} of {wanted} bytes{at}")))
     }
 
     /// Waits for its end, and checks that it has written nothing to stdout but what was expected before. Gives whether
@@ -402,6 +446,15 @@ impl ToClient {
     ///
     /// When something else comes, or nothing.
     pub fn expect_data(&mut self, bytes: &[u8]) -> Outcome {
+        self.sizes_of_data(bytes).map(|_| ())
+    }
+
+    /// The same; gives how they were cut.
+    ///
+    /// # Errors
+    ///
+    /// When something else comes, or nothing.
+    pub fn sizes_of_data(&mut self, bytes: &[u8]) -> Outcome<Sizes> {
         expect_bytes(&mut self.link, None, bytes)
     }
 }

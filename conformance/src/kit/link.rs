@@ -1,10 +1,11 @@
 use std::io;
-use std::net::Shutdown;
+use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use codec::v1::CLOSE_NORMAL;
 use serde_json::Value;
+use socket2::SockRef;
 
 use super::stage::kit_failed;
 use super::transcript::close_text;
@@ -52,6 +53,7 @@ impl Link {
             answers_closes: true,
             skips_keep_alive: party != "client" && name != "client",
         };
+        hold_little(link.raw.stream());
         // A party that takes nothing must not hold up the kit for longer than a case may take.
         let _ = link.raw.stream().set_write_timeout(Some(stage.start_patience().max(MOMENT)));
         link
@@ -59,6 +61,10 @@ impl Link {
 
     /// The case that it belongs to.
     pub fn stage(&self) -> &Stage {
+        &self.stage
+    }
+
+    pub(super) fn shared_stage(&self) -> &Arc<Stage> {
         &self.stage
     }
 
@@ -137,6 +143,13 @@ impl Link {
             let last = if index + 1 == pieces.len() { 0x80 } else { 0 };
             self.send_frame(last | opcode, piece);
         }
+    }
+
+    /// Sends the head of a frame whose payload of so many bytes never comes.
+    pub fn claim(&mut self, first: u8, length: u64) {
+        let mask: &[u8] = if self.name.starts_with("relay") { &[] } else { &[0; 4] };
+        let masked = if mask.is_empty() { 127 } else { 0x80 | 127 };
+        self.write(&[&[first, masked], &length.to_be_bytes()[..], mask].concat());
     }
 
     /// Sends a ping.
@@ -410,7 +423,16 @@ impl Link {
     ///
     /// When something else comes, or nothing.
     pub fn expect_kind(&mut self, kind: &str) -> Outcome<Message> {
-        let patience = self.stage.patience();
+        self.expect_kind_after(Duration::ZERO, kind)
+    }
+
+    /// The same, where it may take this long besides.
+    ///
+    /// # Errors
+    ///
+    /// When something else comes, or nothing.
+    pub fn expect_kind_after(&mut self, time: Duration, kind: &str) -> Outcome<Message> {
+        let patience = self.stage.patience_after(time);
         match self.receive_within(patience)? {
             Some(Received::Text(text)) => {
                 let message = Message::read(text)?;
@@ -429,7 +451,16 @@ impl Link {
     ///
     /// When something else comes, or nothing.
     pub fn expect(&mut self, inner: &Value) -> Outcome<Message> {
-        let message = self.expect_kind(inner["kind"].as_str().unwrap_or_default())?;
+        self.expect_after(Duration::ZERO, inner)
+    }
+
+    /// The same, where it may take this long besides.
+    ///
+    /// # Errors
+    ///
+    /// When something else comes, or nothing.
+    pub fn expect_after(&mut self, time: Duration, inner: &Value) -> Outcome<Message> {
+        let message = self.expect_kind_after(time, inner["kind"].as_str().unwrap_or_default())?;
         if message.inner == *inner {
             return Ok(message);
         }
@@ -549,6 +580,18 @@ impl Drop for Link {
 
 /// Time enough to see what has come already.
 const MOMENT: Duration = Duration::from_millis(1);
+
+/// Makes the buffers of a scripted peer's socket small and keeps them so: what a case sees of a queue is then that of
+/// the party, and not that of the system.
+pub(super) fn hold_little(stream: &TcpStream) {
+    let socket = SockRef::from(stream);
+    // Larger ones make cases see less, not something wrong.
+    let _ = socket.set_recv_buffer_size(BUFFER);
+    let _ = socket.set_send_buffer_size(BUFFER);
+}
+
+/// What a socket of the kit holds, in bytes; systems take about twice as much.
+const BUFFER: usize = 256 * 1024;
 
 fn is_keep_alive(text: &str) -> bool {
     text == r#"{"inner":{"kind":"keep_alive"}}"#

@@ -47,6 +47,14 @@ impl Message {
     }
 }
 
+/// The text of `tcp_data`: of a stream on an agent's link, or without an id on a client's. It is made without a JSON
+/// writer, for those who need much of it; so the id must be one that stands for itself.
+pub fn data_text(id: Option<&str>, bytes: &[u8]) -> String {
+    let id = id.map(|id| format!("\"connection_id\":\"{id}\",")).unwrap_or_default();
+    let base64 = base64(bytes);
+    format!("{{\"inner\":{{\"kind\":\"tcp_data\",{id}\"data_base64\":\"{base64}\"}}}}")
+}
+
 /// Bytes in base64, as writers write them (M-9).
 pub fn base64(bytes: &[u8]) -> String {
     STANDARD.encode_to_string(bytes)

@@ -377,6 +377,15 @@ impl FromAgent {
     ///
     /// When something else comes, or nothing.
     pub fn expect_data(&mut self, id: &str, bytes: &[u8]) -> Outcome {
+        self.sizes_of_data(id, bytes).map(|_| ())
+    }
+
+    /// The same; gives how they were cut.
+    ///
+    /// # Errors
+    ///
+    /// When something else comes, or nothing.
+    pub fn sizes_of_data(&mut self, id: &str, bytes: &[u8]) -> Outcome<Sizes> {
         expect_bytes(&mut self.link, Some(id), bytes)
     }
 
@@ -386,9 +395,18 @@ impl FromAgent {
     ///
     /// When something else comes, or nothing.
     pub fn expect_connection_close(&mut self, id: &str) -> Outcome {
+        self.expect_connection_close_after(Duration::ZERO, id)
+    }
+
+    /// The same, where it may take this long besides.
+    ///
+    /// # Errors
+    ///
+    /// When something else comes, or nothing.
+    pub fn expect_connection_close_after(&mut self, time: Duration, id: &str) -> Outcome {
         let message = codec::v1::CONNECTION_CLOSE_MESSAGE;
         let kind = "connection_close";
-        self.expect(&json!({ "kind": kind, "message": message, "connection_id": id }))?;
+        self.expect_after(time, &json!({ "kind": kind, "message": message, "connection_id": id }))?;
         Ok(())
     }
 }
@@ -425,6 +443,15 @@ impl FromClient {
     ///
     /// When something else comes, or nothing.
     pub fn expect_data(&mut self, bytes: &[u8]) -> Outcome {
+        self.sizes_of_data(bytes).map(|_| ())
+    }
+
+    /// The same; gives how they were cut.
+    ///
+    /// # Errors
+    ///
+    /// When something else comes, or nothing.
+    pub fn sizes_of_data(&mut self, bytes: &[u8]) -> Outcome<Sizes> {
         expect_bytes(&mut self.link, None, bytes)
     }
 
@@ -436,6 +463,12 @@ impl FromClient {
     pub fn expect_error(&mut self, text: &str) -> Outcome {
         self.expect(&json!({ "kind": "error", "message": text }))?;
         Ok(())
+    }
+}
+
+impl From<FromClient> for Link {
+    fn from(client: FromClient) -> Self {
+        client.link
     }
 }
 
@@ -453,20 +486,46 @@ impl DerefMut for FromClient {
     }
 }
 
+/// How the bytes of a stream were cut into messages.
+#[derive(Debug, Clone, Default)]
+pub struct Sizes {
+    /// The payload of each message, in bytes.
+    pub payloads: Vec<usize>,
+    /// The text of each message, in bytes.
+    pub texts: Vec<usize>,
+}
+
+impl Sizes {
+    /// The payload of the largest message.
+    pub fn largest_payload(&self) -> usize {
+        self.payloads.iter().copied().max().unwrap_or_default()
+    }
+
+    /// The text of the largest message.
+    pub fn largest_text(&self) -> usize {
+        self.texts.iter().copied().max().unwrap_or_default()
+    }
+}
+
 /// Waits for bytes of one stream, in as many messages as they may come.
-pub(super) fn expect_bytes(link: &mut Link, id: Option<&str>, bytes: &[u8]) -> Outcome {
-    let mut came = Vec::new();
-    while came.len() < bytes.len() {
+pub(super) fn expect_bytes(link: &mut Link, id: Option<&str>, bytes: &[u8]) -> Outcome<Sizes> {
+    let mut sizes = Sizes::default();
+    let mut came = 0;
+    while came < bytes.len() {
         let message = link.expect_kind("tcp_data")?;
         if id.is_some_and(|id| message.field("connection_id") != id) {
             return Err(Finding::Fail(format!("another stream's data: {}", message.text)));
         }
-        came.extend(message.data()?);
-        if !bytes.starts_with(&came) {
-            let at = came.iter().zip(bytes).take_while(|(came, sent)| came == sent).count();
-            let lengths = format!("{} of {} bytes came", came.len(), bytes.len());
+        let piece = message.data()?;
+        let rest = &bytes[came..];
+        if !rest.starts_with(&piece) {
+            let at = came + piece.iter().zip(rest).take_while(|(came, sent)| came == sent).count();
+            let lengths = format!("{} of {} bytes came", came + piece.len(), bytes.len());
             return Err(Finding::Fail(format!("{lengths}, and from byte {at} on others")));
         }
+        came += piece.len();
+        sizes.payloads.push(piece.len());
+        sizes.texts.push(message.text.len());
     }
-    Ok(())
+    Ok(sizes)
 }

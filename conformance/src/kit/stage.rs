@@ -73,6 +73,11 @@ impl Stage {
         time.min(self.end.saturating_duration_since(Instant::now()))
     }
 
+    /// Lets time pass in which a scripted peer does nothing, because it is slow. It is no way to wait for anything.
+    pub fn pass(&self, time: Duration) {
+        std::thread::sleep(self.at_most(time));
+    }
+
     /// Fails once the case is over its limit; loops of waits call it.
     pub(super) fn check_time(&self) -> Outcome {
         if Instant::now() < self.end {

@@ -7,7 +7,6 @@ use codec::v1::{self, ClientStart, ClientToRelay, data};
 use tracing::{debug, info, warn};
 use transport::bell::Bell;
 use transport::driver::{Close, Ended, Party};
-use transport::printable::printable;
 
 use super::{Large, describe, invalid, is_due, no_start, peer_text, start_too_big};
 use crate::directory::{AgentHandle, Directory};
@@ -100,10 +99,7 @@ impl ClientSession {
                 return self.refuse(&text);
             }
             ClientEnd::Finished => Close::new(v1::CLOSE_NORMAL, ""),
-            // Spec v1, X-14.
-            ClientEnd::TargetReset(text) => {
-                Close::new(v1::CLOSE_TARGET_RESET, printable(&text, v1::MAX_CLOSE_REASON))
-            }
+            ClientEnd::TargetReset(text) => Close::new(v1::CLOSE_TARGET_RESET, reason(&text)),
             ClientEnd::AgentLost => Close::new(v1::CLOSE_AGENT_LOST, v1::REASON_AGENT_LOST),
             ClientEnd::RelayStops => Close::new(v1::CLOSE_RESTART, ""),
             ClientEnd::Stalled => {
@@ -271,5 +267,34 @@ impl Party for ClientSession {
             }
             State::Waiting(_) | State::Closing { .. } | State::Ended => {}
         }
+    }
+}
+
+/// An agent's text as the reason of a close frame: without control characters, and cut between two others (spec v1,
+///
+fn reason(text: &str) -> String {
+    let mut reason = String::new();
+    for character in text.chars().filter(|character| !character.is_control()) {
+        if reason.len() + character.len_utf8() > v1::MAX_CLOSE_REASON {
+            break;
+        }
+        reason.push(character);
+    }
+    reason
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_is_clean_and_of_at_most_a_hundred_bytes() {
+        assert_eq!(reason("a\u{0}b\nc\u{1b}d\u{85}e  f "), "abcde  f ");
+        assert_eq!(reason(&"x".repeat(101)), "x".repeat(100));
+        assert_eq!(reason(&"\u{e9}".repeat(60)), "\u{e9}".repeat(50));
+        assert_eq!(
+            reason(&format!("a{}", "\u{e9}".repeat(60))),
+            format!("a{}", "\u{e9}".repeat(49))
+        );
     }
 }
