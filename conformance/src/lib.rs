@@ -4,4 +4,5 @@ pub mod cases;
 pub mod cli;
 pub mod harness;
 pub mod kit;
+pub mod mutations;
 pub mod report;
