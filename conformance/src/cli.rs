@@ -11,12 +11,13 @@ use transport::program::fail;
 use crate::cases;
 use crate::harness::process::kill_all;
 use crate::harness::profile::{Profile, ProfileError, Program, RelayProgram, split_words};
-use crate::harness::programs::{self, Given, ORIGINAL_VARIABLE, Origin};
+use crate::harness::programs::{self, Given, ORIGINAL_VARIABLE, Origin, repository};
 use crate::harness::tunnel::credentials;
 use crate::kit::expected::Expected;
 use crate::kit::run::{self, Plan};
 use crate::kit::{Case, Seat};
 use crate::matrix::{self, Scenario};
+use crate::mutations::{self, MutationError};
 use crate::report;
 
 /// Some verdict is not the expected one.
@@ -48,6 +49,8 @@ enum Command {
     List(ListArgs),
     /// Prints the credentials that a relay needs that runs already.
     Credentials,
+    /// Breaks this workspace's programs, in one way at a time, and says which case catches it.
+    Mutate(MutateArgs),
 }
 
 #[derive(Debug, Args)]
@@ -108,6 +111,25 @@ struct ListArgs {
     format: Format,
 }
 
+#[derive(Debug, Args)]
+struct MutateArgs {
+    /// Only this mutation; may be given several times.
+    #[arg(long, value_name = "NAME")]
+    only: Vec<String>,
+    /// Runs every case of the party, not just those that have to catch the mutation.
+    #[arg(long)]
+    every_case: bool,
+    /// Where the copy of the workspace and its target folder are kept; `target/mutations` unless given.
+    #[arg(long, value_name = "FOLDER")]
+    folder: Option<PathBuf>,
+    /// How many cases run at the same time.
+    #[arg(long, value_name = "N")]
+    jobs: Option<usize>,
+    /// How many seconds to wait for what should happen at once.
+    #[arg(long, value_name = "SECONDS", default_value_t = 15)]
+    patience: u64,
+}
+
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Format {
     Markdown,
@@ -126,6 +148,8 @@ enum SeatArg {
 enum CliError {
     #[error(transparent)]
     Profile(#[from] ProfileError),
+    #[error(transparent)]
+    Mutation(#[from] MutationError),
     #[error("--{party}: {text}")]
     Command { party: &'static str, text: String },
     #[error(
@@ -168,6 +192,7 @@ pub fn main() -> ExitCode {
             print(&format!("{:#}\n", credentials()));
             Ok(ExitCode::SUCCESS)
         }
+        Command::Mutate(arguments) => mutate(arguments),
     };
     done.unwrap_or_else(|error| {
         fail("conformance", &error, false);
@@ -285,6 +310,26 @@ fn scenarios(patterns: &[String]) -> Result<Vec<&'static Scenario>, CliError> {
         patterns.is_empty() || patterns.iter().any(|pattern| it.name.contains(pattern))
     };
     Ok(matrix::all().filter(is_chosen).collect())
+}
+
+fn mutate(arguments: MutateArgs) -> Result<ExitCode, CliError> {
+    let cases = tempfile::Builder::new().prefix("conformance").tempdir();
+    let cases = cases.map_err(CliError::Folder)?;
+    end_cleanly_by_signal(cases.path().to_owned());
+    let root = repository();
+    let folder = arguments.folder.unwrap_or_else(|| root.join("target/mutations"));
+    let trial = mutations::Trial {
+        only: arguments.only,
+        every_case: arguments.every_case,
+        jobs: arguments.jobs.unwrap_or(default_jobs()),
+        patience: Duration::from_secs(arguments.patience),
+    };
+    let tried = mutations::try_all(&trial, root, &folder, cases.path(), |tried| {
+        report::terminal::note(&tried.line());
+    })?;
+    print(&mutations::table(&tried));
+    let all_caught = tried.iter().all(mutations::Tried::is_caught);
+    Ok(if all_caught { ExitCode::SUCCESS } else { ExitCode::from(EXIT_DIFFERENT) })
 }
 
 /// Cases wait more than they work.

@@ -5,5 +5,6 @@ pub mod cli;
 pub mod harness;
 pub mod kit;
 pub mod matrix;
+pub mod mutations;
 pub mod report;
 pub mod world;

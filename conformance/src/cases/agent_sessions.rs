@@ -231,7 +231,7 @@ fn wrong_secret(relay: &Relay) -> Outcome {
 fn no_answer(relay: &Relay) -> Outcome {
     let mut agent = relay.agent()?;
     // The first thing that comes is a question.
-    relay.ask(&mut agent)?;
+    let _client = relay.ask(&mut agent)?;
     agent.expect_quiet()
 }
 

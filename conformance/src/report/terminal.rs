@@ -18,6 +18,12 @@ pub struct Progress {
     done: Mutex<usize>,
 }
 
+/// Says something on stderr, on a line of its own.
+pub fn note(line: &str) {
+    // A stderr that is gone is no reason to stop.
+    let _ = writeln!(std::io::stderr().lock(), "{line}");
+}
+
 impl Progress {
     /// Nothing is done yet of so many cases.
     pub fn new(total: usize) -> Self {
