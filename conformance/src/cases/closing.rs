@@ -405,8 +405,8 @@ fn expect_answer(link: &mut Link, code: u16, reason: &str) -> Outcome {
 }
 
 /// Codes that a peer may send, known and unknown, and a reason for each.
-const ENDS: [(u16, &str); 6] =
-    [(1000, ""), (1001, "going away"), (1008, "x"), (1012, ""), (3001, "Größe"), (4999, "y")];
+const ENDS: [(u16, &str); 5] =
+    [(1000, ""), (1001, "going away"), (1012, ""), (3001, "Größe"), (4999, "y")];
 
 fn relay_answers(relay: &Relay) -> Outcome {
     let mut agent = relay.agent()?;
@@ -543,7 +543,7 @@ fn reasons_of_relay(relay: &Relay) -> Outcome {
 }
 
 fn reasons_to_client(client: &mut Client) -> Outcome {
-    for reason in ["", "x", "\u{1b}[31mred\u{0}\n", "🦀", &"é".repeat(61), &"x".repeat(123)] {
+    for reason in ["", "\u{1b}[31mred\u{0}\n", &"é".repeat(61), &"x".repeat(123)] {
         let mut link = client.open()?;
         link.data(b"all of it");
         expect_answer(&mut link, CLOSE_NORMAL, reason)?;

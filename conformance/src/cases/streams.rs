@@ -887,11 +887,8 @@ fn base64_at_client(client: &mut Client) -> Outcome {
 fn sentences_at_client(client: &mut Client) -> Outcome {
     for words in [
         "[Errno 111] Connect call failed ('127.0.0.1', 22)",
-        "[Errno 101] Network is unreachable",
         "[Errno -2] Name or service not known",
-        "connect(): port must be 0-65535.",
         "Unsupported protocol: udp",
-        "embedded null character",
         "",
     ] {
         let mut link = client.start()?;

@@ -13,6 +13,9 @@ use crate::harness::holds_within;
 /// back, which makes a case see less, never something wrong.
 const HELD_UP: Duration = Duration::from_secs(1);
 
+/// How long the other side may take until it holds back, or has taken everything, on a busy machine.
+const SLOW: Duration = Duration::from_secs(60);
+
 /// Messages that go out on a link in a thread of their own, for as long as the other side takes them. Meanwhile the
 /// link is not read.
 ///
@@ -62,7 +65,7 @@ impl<L: DerefMut<Target = Link> + Send + 'static> Flood<L> {
     /// When it takes all.
     pub fn expect_held_up(&self) -> Outcome<usize> {
         let (mut sent, mut since) = (self.sent(), Instant::now());
-        let is_over = holds_within(self.stage.patience_after(HELD_UP), || {
+        let is_over = holds_within(self.stage.patience_after(SLOW), || {
             if self.sent() != sent {
                 (sent, since) = (self.sent(), Instant::now());
             }
