@@ -319,7 +319,7 @@ impl SilentPort {
         let mut found = Ok(None);
         super::holds_within(limit, || {
             match self.listener.accept() {
-                Ok((_, from)) if own.iter().any(|own| *own == from) => {}
+                Ok((_, from)) if own.contains(&from) => {}
                 Ok((stream, _)) => found = Ok(Some(stream.into())),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                 Err(error) => found = Err(error),

@@ -13,6 +13,9 @@ use crate::harness::holds_within;
 /// back, which makes a case see less, never something wrong.
 const HELD_UP: Duration = Duration::from_secs(1);
 
+/// How long the other side may take until it holds back, or has taken everything, on a busy machine.
+const SLOW: Duration = Duration::from_secs(60);
+
 /// Messages that go out on a link in a thread of their own, for as long as the other side takes them. Meanwhile the
 /// link is not read.
 ///
@@ -20,6 +23,8 @@ const HELD_UP: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Flood<L> {
     stage: Arc<Stage>,
+    /// Whose link it is.
+    name: String,
     socket: TcpStream,
     sent: Arc<AtomicUsize>,
     total: usize,
@@ -33,7 +38,7 @@ impl<L: DerefMut<Target = Link> + Send + 'static> Flood<L> {
     ///
     /// When the kit fails.
     pub fn start(mut link: L, messages: Vec<String>) -> Outcome<Self> {
-        let stage = Arc::clone(link.shared_stage());
+        let (stage, name) = (Arc::clone(link.shared_stage()), link.name().to_owned());
         let socket = link.raw().stream().try_clone();
         let socket = socket.map_err(|error| kit_failed("share a socket", &error))?;
         let sent = Arc::<AtomicUsize>::default();
@@ -45,7 +50,7 @@ impl<L: DerefMut<Target = Link> + Send + 'static> Flood<L> {
             }
             link
         });
-        Ok(Self { stage, socket, sent, total, sender: Some(sender) })
+        Ok(Self { stage, name, socket, sent, total, sender: Some(sender) })
     }
 
     /// How many messages the other side has taken, in its system at least.
@@ -53,24 +58,38 @@ impl<L: DerefMut<Target = Link> + Send + 'static> Flood<L> {
         self.sent.load(Ordering::SeqCst)
     }
 
-    /// Waits until the other side takes no more.
+    /// Waits until the other side takes no more; gives how many messages it has taken by then.
     ///
     /// # Errors
     ///
     /// When it takes all.
-    pub fn expect_held_up(&self) -> Outcome {
+    pub fn expect_held_up(&self) -> Outcome<usize> {
         let (mut sent, mut since) = (self.sent(), Instant::now());
-        let is_over = holds_within(self.stage.patience_after(HELD_UP), || {
+        let is_over = holds_within(self.stage.patience_after(SLOW), || {
             if self.sent() != sent {
                 (sent, since) = (self.sent(), Instant::now());
             }
             sent == self.total || since.elapsed() > HELD_UP
         });
+        let (total, name) = (self.total, &self.name);
+        self.stage.note(name, &format!("{sent} of {total} messages are taken"));
         match is_over {
-            true if sent < self.total => Ok(()),
+            true if sent < self.total => Ok(sent),
             true => Err(Finding::Fail(format!("all {sent} messages are taken at once"))),
             false => Err(Finding::fail("it never takes a break")),
         }
+    }
+
+    /// Waits until the other side has taken more than so many messages.
+    ///
+    /// # Errors
+    ///
+    /// When it does not.
+    pub fn expect_going_on(&self, before: usize) -> Outcome {
+        if holds_within(self.stage.patience(), || self.sent() > before) {
+            return Ok(());
+        }
+        Err(Finding::Fail(format!("after {before} messages no more are taken")))
     }
 
     /// Waits until everything has gone out, or the link has ended; gives the link back.
