@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use codec::v1;
 use mux::v1::AgentLink;
 use mux::v1::agent::{Event, Settings};
@@ -10,7 +11,7 @@ use tokio::task::JoinSet;
 use tracing::{Instrument, debug, info, info_span, warn};
 use transport::backoff::Backoff;
 use transport::bell::Bell;
-use transport::driver::{Close, Ended, Party};
+use transport::driver::{Close, Ended, Outgoing, Party, text_of_binary};
 use transport::printable::printable;
 
 use crate::targets::{Seat, serve_target};
@@ -132,8 +133,6 @@ impl Link {
 }
 
 impl Party for Link {
-    const TAKES_BINARY: bool = true;
-
     fn handle_text(&mut self, now: Instant, text: &str) -> Result<(), Close> {
         let handled = self.shared.core().handle_text(now, text);
         match handled {
@@ -148,17 +147,21 @@ impl Party for Link {
         Ok(())
     }
 
+    fn handle_binary(&mut self, now: Instant, message: Bytes) -> Result<(), Close> {
+        self.handle_text(now, text_of_binary(&message)?)
+    }
+
     fn wants_read(&mut self) -> bool {
         self.shared.core().wants_read()
     }
 
-    fn poll_transmit(&mut self, now: Instant) -> Option<String> {
+    fn poll_transmit(&mut self, now: Instant) -> Option<Outgoing> {
         if let Some(start) = self.start.take() {
             debug!(kind = "start", "sending");
             self.registration = Registration::Asked(now + Backoff::LASTING);
-            return Some(start);
+            return Some(start.into());
         }
-        self.shared.core().poll_transmit(now)
+        self.shared.core().poll_transmit(now).map(Outgoing::Text)
     }
 
     fn poll_ping(&mut self) -> Option<u64> {

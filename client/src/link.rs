@@ -3,12 +3,13 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use bytes::Bytes;
 use codec::v1::{self, ClientStart, data};
 use mux::v1::client::{End, Settings};
 use mux::v1::{ClientLink, Read, Room};
 use tracing::debug;
 use transport::bell::Bell;
-use transport::driver::{Close, Ended, Party};
+use transport::driver::{Close, Ended, Outgoing, Party, text_of_binary};
 use transport::pump;
 
 use crate::config::Config;
@@ -71,19 +72,21 @@ impl Link {
 }
 
 impl Party for Link {
-    const TAKES_BINARY: bool = true;
-
     fn handle_text(&mut self, now: Instant, text: &str) -> Result<(), Close> {
         self.core().handle_text(now, text);
         Ok(())
+    }
+
+    fn handle_binary(&mut self, now: Instant, message: Bytes) -> Result<(), Close> {
+        self.handle_text(now, text_of_binary(&message)?)
     }
 
     fn wants_read(&mut self) -> bool {
         self.core().wants_read()
     }
 
-    fn poll_transmit(&mut self, now: Instant) -> Option<String> {
-        self.core().poll_transmit(now)
+    fn poll_transmit(&mut self, now: Instant) -> Option<Outgoing> {
+        self.core().poll_transmit(now).map(Outgoing::Text)
     }
 
     /// The same after what was no message (spec v1, M-14).

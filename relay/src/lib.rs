@@ -12,6 +12,7 @@ mod directory;
 mod http;
 pub mod large;
 pub mod registry;
+pub mod router;
 pub mod routes;
 mod server;
 mod session;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use codec::v1::HANDSHAKE_TIMEOUT;
+use codec::v2;
 use http::header::{
     AUTHORIZATION, CONNECTION, HOST, LOCATION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS,
     SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE, USER_AGENT,
@@ -47,8 +48,19 @@ pub struct Dialed {
     pub read_ahead: Bytes,
     /// The headers of the answer.
     pub headers: HeaderMap,
+    /// What the relay speaks on this link.
+    pub protocol: Protocol,
     /// Who is at the other end, for logs: the address, or host and port with the proxy on the way.
     pub peer: String,
+}
+
+/// The version of the protocol on one link, agreed on by the WebSocket subprotocol (spec v2, NG-1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// Protocol v1: no subprotocol.
+    V1,
+    /// Protocol v2.
+    V2,
 }
 
 /// Why a relay could not be dialled. One line that says on what it failed and what to try.
@@ -182,7 +194,8 @@ impl Dialer {
     ///
     /// - All of it together takes at most [`HANDSHAKE_TIMEOUT`] (L-11).
     /// - Nothing follows the request before the answer has come (H-13).
-    /// - Offers no extension and no subprotocol, and accepts none (H-4, H-16).
+    /// - Offers no extension and accepts none (H-16). Offers protocol v2 by its subprotocol; a relay that does not choose
+    ///   it speaks v1 (spec v2, NG-1).
     /// - Follows redirects, at most [`MAX_REDIRECTS`], never from `wss` to `ws` (H-14). User info
     ///   in the URL does not follow to another scheme, host or port.
     /// - Spawns no task; dropping the future closes what it has opened.
@@ -235,7 +248,8 @@ impl Dialer {
         let answer = deadline.limit(phase, upgrading).await?;
         judge(answer, &key, host, url.is_tls()).map(|judged| match judged {
             Judged::Open { socket, read_ahead, headers } => {
-                Attempt::Open(Dialed { socket, read_ahead, headers, peer })
+                let protocol = protocol(&headers);
+                Attempt::Open(Dialed { socket, read_ahead, headers, protocol, peer })
             }
             Judged::Redirected(location) => Attempt::Redirected(location),
         })
@@ -276,6 +290,7 @@ fn upgrade_request(url: &RelayUrl, key: &str) -> Request<Empty<Bytes>> {
     headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
     headers.insert(SEC_WEBSOCKET_KEY, text(key));
     headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+    headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(v2::SUBPROTOCOL));
     headers.insert(USER_AGENT, HeaderValue::from_static(SOFTWARE));
     request
 }
@@ -335,11 +350,17 @@ fn flaw(headers: &HeaderMap, key: &str) -> Option<&'static str> {
         )
     } else if headers.contains_key(SEC_WEBSOCKET_EXTENSIONS) {
         Some("it chose an extension that was not offered")
-    } else if headers.contains_key(SEC_WEBSOCKET_PROTOCOL) {
+    } else if headers.contains_key(SEC_WEBSOCKET_PROTOCOL) && protocol(headers) != Protocol::V2 {
         Some("it chose a subprotocol that was not offered")
     } else {
         None
     }
+}
+
+/// What a relay speaks that answered with these headers.
+fn protocol(headers: &HeaderMap) -> Protocol {
+    let chosen = headers.get(SEC_WEBSOCKET_PROTOCOL).map(|value| value.as_bytes().trim_ascii());
+    if chosen == Some(v2::SUBPROTOCOL.as_bytes()) { Protocol::V2 } else { Protocol::V1 }
 }
 
 /// Whether a header that lists tokens has this one, in any case.

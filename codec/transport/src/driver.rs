@@ -7,7 +7,8 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use codec::v1;
+use bytes::{Bytes, BytesMut};
+use codec::{v1, v2};
 use futures_util::{Sink, Stream};
 use mux::{Keepalive, Verdict};
 use tokio::io::AsyncReadExt;
@@ -23,11 +24,17 @@ use crate::websocket::WebSocket;
 
 /// What a link's driver asks of the core behind it. Each call is one step and never blocks.
 pub trait Party {
-    /// A text message arrived, or a binary one that holds text if [`Self::TAKES_BINARY`].
+    /// A text message arrived.
     ///
     /// # Errors
     /// The peer broke a rule that ends the link: it is closed as told.
     fn handle_text(&mut self, now: Instant, text: &str) -> Result<(), Close>;
+
+    /// A binary message arrived.
+    ///
+    /// # Errors
+    /// As for [`Self::handle_text`].
+    fn handle_binary(&mut self, now: Instant, message: Bytes) -> Result<(), Close>;
 
     /// So many bytes of a message have arrived that is not complete yet; 0 when it is. Comes while more is waited for.
     ///
@@ -57,7 +64,7 @@ pub trait Party {
     }
 
     /// The next message to send.
-    fn poll_transmit(&mut self, now: Instant) -> Option<String>;
+    fn poll_transmit(&mut self, now: Instant) -> Option<Outgoing>;
 
     /// The payload of a ping to send behind what [`Self::poll_transmit`] gave, if one is wanted.
     fn poll_ping(&mut self) -> Option<u64> {
@@ -92,8 +99,52 @@ pub trait Party {
     /// Does what is due at `now`.
     fn handle_timeout(&mut self, now: Instant);
 
-    /// Whether binary messages are read as text; else they end the link.
-    const TAKES_BINARY: bool;
+    /// How often the peer is pinged, and how long it may be silent after that.
+    fn pace(&self) -> Pace {
+        Pace { interval: v1::PING_INTERVAL, timeout: v1::PONG_TIMEOUT }
+    }
+}
+
+/// The pings of one link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    /// Time between two pings.
+    pub interval: Duration,
+    /// How long nothing at all may come after a ping.
+    pub timeout: Duration,
+}
+
+/// A message to send.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outgoing {
+    /// A text message.
+    Text(String),
+    /// A binary message in two parts, which are sent as one.
+    Binary {
+        /// What goes before.
+        header: [u8; v2::data::HEADER_BYTES],
+        /// The rest.
+        payload: Bytes,
+    },
+}
+
+impl From<String> for Outgoing {
+    fn from(text: String) -> Self {
+        Self::Text(text)
+    }
+}
+
+/// What a binary message of protocol v1 means to a party that reads it as text (spec v1, M-6).
+///
+/// # Errors
+/// It is no text: the link is to be closed.
+pub fn text_of_binary(message: &[u8]) -> Result<&str, Close> {
+    std::str::from_utf8(message).map_err(|_| Close::new(v1::CLOSE_INVALID, "not UTF-8"))
+}
+
+/// How a party of protocol v1 closes a link on which a binary message came (spec v1, M-6).
+pub fn no_binary() -> Close {
+    Close::new(v1::CLOSE_UNSUPPORTED, "binary messages are not part of v1")
 }
 
 /// A close frame to send.
@@ -152,12 +203,14 @@ pub async fn drive<P: Party>(
 ) -> Ended {
     let (ended, stuck) = {
         let now = crate::now();
+        let pace = party.pace();
         let mut driver = Driver {
             socket: &mut socket,
             party,
             bell,
             stop: pin!(stop),
-            keepalive: Keepalive::new(now, v1::PING_INTERVAL, v1::PONG_TIMEOUT),
+            keepalive: Keepalive::new(now, pace.interval, pace.timeout),
+            pace,
             sleep: Box::pin(tokio::time::sleep_until(now.into())),
             sleeps_until: None,
             unflushed: false,
@@ -188,6 +241,7 @@ struct Driver<'a, P, S> {
     /// Not polled again once we close.
     stop: Pin<&'a mut S>,
     keepalive: Keepalive,
+    pace: Pace,
     sleep: Pin<Box<Sleep>>,
     /// What `sleep` is set to, if anything.
     sleeps_until: Option<Instant>,
@@ -295,7 +349,7 @@ impl<P: Party, S: Future<Output = Close>> Driver<'_, P, S> {
         // A peer that we do not read for cannot show that it lives, but it can take what we send.
         let silent = self
             .blocked_since
-            .is_some_and(|since| now >= since + v1::PING_INTERVAL + v1::PONG_TIMEOUT);
+            .is_some_and(|since| now >= since + self.pace.interval + self.pace.timeout);
         if !self.may_read() && !silent {
             self.keepalive.excuse(now);
         }
@@ -375,16 +429,9 @@ impl<P: Party, S: Future<Output = Close>> Driver<'_, P, S> {
     }
 
     fn handle_message(&mut self, now: Instant, message: Message) -> Result<(), Ended> {
-        let handled = match &message {
-            Message::Text(text) => self.party.handle_text(now, text),
-            // Spec v1, M-6.
-            Message::Binary(bytes) if P::TAKES_BINARY => match std::str::from_utf8(bytes) {
-                Ok(text) => self.party.handle_text(now, text),
-                Err(_) => Err(Close::new(v1::CLOSE_INVALID, "not UTF-8")),
-            },
-            Message::Binary(_) => {
-                Err(Close::new(v1::CLOSE_UNSUPPORTED, "binary messages are not part of v1"))
-            }
+        let handled = match message {
+            Message::Text(text) => self.party.handle_text(now, &text),
+            Message::Binary(bytes) => self.party.handle_binary(now, bytes),
             Message::Close(frame) => {
                 let ended = Ended::Peer {
                     code: frame.as_ref().map(|frame| frame.code.into()),
@@ -462,9 +509,17 @@ impl<P: Party, S: Future<Output = Close>> Driver<'_, P, S> {
                     break;
                 }
             }
-            if let Some(text) = self.party.poll_transmit(now) {
+            if let Some(message) = self.party.poll_transmit(now) {
                 // One frame (spec v1, M-5).
-                let message = Message::Text(text.into());
+                let message = match message {
+                    Outgoing::Text(text) => Message::Text(text.into()),
+                    Outgoing::Binary { header, payload } => {
+                        let mut frame = BytesMut::with_capacity(header.len() + payload.len());
+                        frame.extend_from_slice(&header);
+                        frame.extend_from_slice(&payload);
+                        Message::Binary(frame.freeze())
+                    }
+                };
                 if let Err(error) = Pin::new(&mut *self.socket).start_send(message) {
                     return Err(self.lost(describe(&error)));
                 }

@@ -11,6 +11,7 @@ pub mod program;
 pub mod proxy;
 pub mod pump;
 pub mod socket;
+pub mod streams;
 pub mod system;
 pub mod tcp;
 pub mod tls;

@@ -5,6 +5,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use codec::v1;
 use futures_util::{SinkExt, StreamExt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
@@ -12,7 +13,7 @@ use tokio::task::JoinHandle;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use transport::bell::Bell;
-use transport::driver::{Close, Ended, Party, drive};
+use transport::driver::{Close, Ended, Outgoing, Party, drive, no_binary};
 use transport::socket::Socket;
 use transport::websocket::{Role, Sizes, websocket};
 
@@ -40,8 +41,6 @@ struct Script {
 }
 
 impl Party for Script {
-    const TAKES_BINARY: bool = false;
-
     fn handle_text(&mut self, _now: Instant, text: &str) -> Result<(), Close> {
         self.heard.push(text.to_owned());
         if text == "bad" { Err(Close::new(v1::CLOSE_INVALID, "no message")) } else { Ok(()) }
@@ -52,6 +51,10 @@ impl Party for Script {
         if is_too_big { Err(Close::new(v1::CLOSE_TOO_BIG, "")) } else { Ok(()) }
     }
 
+    fn handle_binary(&mut self, _now: Instant, _message: Bytes) -> Result<(), Close> {
+        Err(no_binary())
+    }
+
     fn wants_read(&mut self) -> bool {
         self.reads.is_none_or(|reads| self.heard.len() < reads)
     }
@@ -60,8 +63,8 @@ impl Party for Script {
         !self.heard.is_empty()
     }
 
-    fn poll_transmit(&mut self, _now: Instant) -> Option<String> {
-        self.sends.pop_front()
+    fn poll_transmit(&mut self, _now: Instant) -> Option<Outgoing> {
+        self.sends.pop_front().map(Outgoing::Text)
     }
 
     fn poll_ping(&mut self) -> Option<u64> {

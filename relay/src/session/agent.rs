@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use bytes::Bytes;
 use codec::v1::{self, AgentStart, AgentToRelay};
 use tracing::{debug, info, warn};
 use transport::bell::Bell;
-use transport::driver::{Close, Ended, Party};
+use transport::driver::{Close, Ended, Outgoing, Party, no_binary};
 
 use super::{Large, describe, invalid, is_due, no_start, peer_text, start_too_big};
 use crate::directory::{AgentHandle, Directory};
@@ -143,8 +144,6 @@ impl AgentSession {
 }
 
 impl Party for AgentSession {
-    const TAKES_BINARY: bool = false;
-
     fn receiving(&mut self, bytes: u64) -> Result<(), Close> {
         self.large.receiving(&self.directory.budget, bytes)
     }
@@ -180,6 +179,10 @@ impl Party for AgentSession {
         }
     }
 
+    fn handle_binary(&mut self, _now: Instant, _message: Bytes) -> Result<(), Close> {
+        Err(no_binary())
+    }
+
     fn wants_read(&mut self) -> bool {
         match &self.state {
             State::Waiting(_) => true,
@@ -206,9 +209,9 @@ impl Party for AgentSession {
         !std::mem::replace(&mut self.probe, true)
     }
 
-    fn poll_transmit(&mut self, now: Instant) -> Option<String> {
+    fn poll_transmit(&mut self, now: Instant) -> Option<Outgoing> {
         self.poll_claim(now);
-        self.serving()?.link.routes().poll_transmit(now)
+        self.serving()?.link.routes().poll_transmit(now).map(Outgoing::Text)
     }
 
     fn poll_close(&mut self, _now: Instant) -> Option<Close> {

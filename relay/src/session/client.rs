@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use bytes::Bytes;
 use codec::v1::{self, ClientStart, ClientToRelay, data};
 use tracing::{debug, info, warn};
 use transport::bell::Bell;
-use transport::driver::{Close, Ended, Party};
+use transport::driver::{Close, Ended, Outgoing, Party, no_binary};
 use transport::printable::printable;
 
 use super::{Large, describe, invalid, is_due, no_start, peer_text, start_too_big};
@@ -118,8 +119,6 @@ impl ClientSession {
 }
 
 impl Party for ClientSession {
-    const TAKES_BINARY: bool = false;
-
     fn receiving(&mut self, bytes: u64) -> Result<(), Close> {
         self.large.receiving(&self.directory.budget, bytes)
     }
@@ -163,6 +162,10 @@ impl Party for ClientSession {
         }
     }
 
+    fn handle_binary(&mut self, _now: Instant, _message: Bytes) -> Result<(), Close> {
+        Err(no_binary())
+    }
+
     fn wants_read(&mut self) -> bool {
         match &self.state {
             State::Waiting(_) => true,
@@ -175,7 +178,7 @@ impl Party for ClientSession {
         !matches!(self.state, State::Waiting(_))
     }
 
-    fn poll_transmit(&mut self, _now: Instant) -> Option<String> {
+    fn poll_transmit(&mut self, _now: Instant) -> Option<Outgoing> {
         if let State::Serving { stream, answer_by } = &mut self.state {
             let mut routes = stream.link.routes();
             if answer_by.is_some() && routes.is_answered(&stream.id) {
@@ -187,13 +190,13 @@ impl Party for ClientSession {
                 stream.link.wake();
             }
             match next {
-                ForClient::Message(message) => return Some(message),
+                ForClient::Message(message) => return Some(message.into()),
                 ForClient::Nothing => return None,
                 ForClient::End(end) => self.end(end),
             }
         }
         match &mut self.state {
-            State::Closing { message, .. } => message.take(),
+            State::Closing { message, .. } => message.take().map(Outgoing::Text),
             _ => None,
         }
     }

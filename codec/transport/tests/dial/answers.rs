@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
-use transport::dial::DialError;
+use transport::dial::{DialError, Protocol};
 use transport::socket::Socket;
 
 use crate::support::*;
@@ -27,11 +27,29 @@ async fn a_websocket_opens() {
     assert_eq!(key.len(), 24, "16 bytes in base64");
     let expected = format!(
         "GET /ws%5Ffor/../x?token=1 HTTP/1.1\r\nHost: {}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-Websocket-Key: {key}\r\nSec-Websocket-Version: 13\r\nUser-Agent: http-network-relay/{}\r\n\r\n",
+         Sec-Websocket-Key: {key}\r\nSec-Websocket-Version: 13\r\n\
+         Sec-Websocket-Protocol: http-network-relay.v2\r\nUser-Agent: http-network-relay/{}\r\n\r\n",
         relay.address,
         env!("CARGO_PKG_VERSION"),
     );
     assert_eq!(notes, [expected]);
+}
+
+#[tokio::test]
+async fn the_subprotocol_that_a_relay_chooses_decides() {
+    for (header, expected) in
+        [("", Protocol::V1), ("Sec-WebSocket-Protocol: http-network-relay.v2\r\n", Protocol::V2)]
+    {
+        let relay = Server::start(move |mut stream, _| {
+            Box::pin(async move {
+                let head = read_head(&mut stream).await?;
+                stream.write_all(switching(&head, header).as_bytes()).await
+            })
+        })
+        .await;
+        let dialed = dial(&dialer(), &relay.url("/")).await.expect("dialled");
+        assert_eq!(dialed.protocol, expected);
+    }
 }
 
 #[tokio::test]

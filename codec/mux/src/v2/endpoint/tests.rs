@@ -1,0 +1,1 @@
+//! Two endpoints on one made-up clock.

@@ -1,0 +1,1 @@
+//! Routes, turns and bounds of the router, without a runtime.
