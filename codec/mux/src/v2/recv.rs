@@ -31,6 +31,8 @@ pub(crate) struct RecvHalf {
     /// The final size.
     end: Option<u64>,
     window: Window,
+    /// The sender was told a limit of this side's choice.
+    is_told: bool,
     /// Since the last credit, the sender has used up its limit although nothing waited here: the window is too small.
     starved: bool,
 }
@@ -55,6 +57,7 @@ impl RecvHalf {
             told: 0,
             end: None,
             window,
+            is_told: false,
             starved: false,
         }
     }
@@ -71,7 +74,10 @@ impl RecvHalf {
         if received > self.granted {
             return Err(Fault::LimitPassed);
         }
-        if received == self.granted && self.received - self.consumed <= self.window.size() / 4 {
+        if received == self.granted
+            && self.is_told
+            && self.received - self.consumed <= self.window.size() / 4
+        {
             self.starved = true;
         }
         self.received = received;
@@ -158,6 +164,7 @@ impl RecvHalf {
         let limit = (self.consumed + self.window.size()).min(v2::MAX_INTEGER - 1);
         self.granted = self.granted.max(limit);
         self.told = self.consumed;
+        self.is_told = true;
         self.starved = false;
         Position { received: self.received, consumed: self.consumed, limit: self.granted }
     }
@@ -238,6 +245,7 @@ mod tests {
     #[test]
     fn a_sender_that_runs_dry_before_an_idle_consumer_is_starved() {
         let mut half = half(8);
+        half.position();
         half.data(bytes("abcd")).unwrap();
         half.read().unwrap();
         half.consume(4);
