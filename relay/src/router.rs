@@ -23,7 +23,7 @@ pub struct LinkId(u64);
 /// Numbers that bound a router.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
-    /// Bytes that may wait for one stream and direction (spec v2, F-9).
+    /// Bytes that may wait for one stream and direction (spec v2, RL-7).
     pub max_queue: usize,
     /// Bytes that may wait in all.
     pub budget: usize,
@@ -40,7 +40,7 @@ impl Default for Settings {
 /// Which of the two ends of its streams is at the other end of a link.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Peer {
-    /// A client: it opens and resumes. The name that the relay has for it is told to agents (spec v2, T-1).
+    /// A client: it opens and resumes. The name that the relay has for it is told to agents (spec v2, TR-1).
     Opener {
         /// That name.
         principal: Option<String>,
@@ -58,7 +58,7 @@ pub enum Peer {
 /// The far link's driver is woken by whatever gives it something to send.
 ///
 /// Memory: what waits for one number is at most [`Settings::max_queue`], in all [`Settings::budget`]; a stream that
-/// passes either loses its queues and is interrupted, which its ends mend (spec v2, F-9).
+/// passes either loses its queues and is interrupted, which its ends mend (spec v2, RL-7).
 #[derive(Clone, Debug)]
 pub struct Router<W> {
     settings: Settings,
@@ -79,7 +79,7 @@ struct Link<W> {
     /// Numbers that have a credit to send; each at most once.
     credits: VecDeque<u32>,
     lanes: BTreeMap<u32, Lane>,
-    /// The far links take turns first, by bytes, then the numbers that lead to each of them (spec v2, S-2).
+    /// The far links take turns first, by bytes, then the numbers that lead to each of them (spec v2, TU-3).
     turns: Turns<LinkId>,
     lines: HashMap<LinkId, Turns<u32>>,
     driver: W,
@@ -125,7 +125,7 @@ impl<W: Wake> Router<W> {
         id
     }
 
-    /// A link is over: the far ends of its streams are told behind what they still get (spec v2, R-4).
+    /// A link is over: the far ends of its streams are told behind what they still get (spec v2, RL-4).
     pub fn lost(&mut self, id: LinkId) {
         let Some(link) = self.links.remove(&id) else { return };
         for lane in link.lanes.into_values() {
@@ -237,7 +237,7 @@ impl<W: Wake> Router<W> {
 
     // --- private -----------------------------------------------------------------------------
 
-    /// Makes a route for an attempt and passes it on (spec v2, R-1).
+    /// Makes a route for an attempt and passes it on (spec v2, RL-1).
     fn route(
         &mut self,
         from: LinkId,
@@ -375,7 +375,7 @@ impl<W: Wake> Router<W> {
     }
 
     /// Keeps the queues within their bounds: the stream that passes its own is interrupted, or the one with most
-    /// (spec v2, F-9).
+    /// (spec v2, RL-7).
     fn shed(&mut self, grown: Route) {
         let own = self.links.get(&grown.link).and_then(|link| link.lanes.get(&grown.number));
         if own.is_some_and(|lane| lane.bytes > self.settings.max_queue) {

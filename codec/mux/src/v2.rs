@@ -35,7 +35,7 @@ pub enum Side {
 /// Numbers that bound an endpoint.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
-    /// The window of a new stream, in bytes, per direction (spec v2, F-7).
+    /// The window of a new stream, in bytes, per direction (spec v2, FL-6).
     pub first_window: u64,
     /// How far a window may grow, in bytes.
     pub max_window: u64,
@@ -64,7 +64,7 @@ impl Default for Settings {
 
 /// The id of a stream for life: a random UUID, which whoever knows it might try to take over.
 ///
-/// So it is shown shortened (spec v2, T-4).
+/// So it is shown shortened (spec v2, TR-4).
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StreamId(String);
 
@@ -111,7 +111,7 @@ pub struct Ask {
     pub port: u16,
     /// How, `tcp` for instance.
     pub protocol: String,
-    /// Who asks, if whoever opens is a relay (spec v2, T-1).
+    /// Who asks, if whoever opens is a relay (spec v2, TR-1).
     pub principal: Option<String>,
 }
 
@@ -238,7 +238,7 @@ pub enum Event<W> {
     },
 }
 
-/// What the other end of a stream did wrong: the stream is reset with `protocol_error` (spec v2, F-6).
+/// What the other end of a stream did wrong: the stream is reset with `protocol_error` (spec v2, FL-10).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
     /// More was sent than was granted.
@@ -267,7 +267,7 @@ pub enum Fault {
     FrameSize,
 }
 
-/// What the peer of a link did wrong: the link is closed (spec v2, E-6).
+/// What the peer of a link did wrong: the link is closed (spec v2, BD-2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Violation {

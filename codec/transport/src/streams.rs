@@ -117,7 +117,8 @@ impl Party for StreamsLink {
     }
 
     fn poll_close(&mut self, _now: Instant) -> Option<Close> {
-        None
+        let is_drained = self.streams.core().is_drained(self.key);
+        is_drained.then(|| Close::new(v2::CLOSE_NORMAL, ""))
     }
 
     fn handle_end(&mut self, _ended: &Ended) {
@@ -135,7 +136,7 @@ impl Party for StreamsLink {
     }
 }
 
-/// The pings of a link of protocol v2 (spec v2, K-1).
+/// The pings of a link of protocol v2 (spec v2, TM-1).
 pub const PACE: Pace = Pace {
     interval: v2::PING_INTERVAL,
     timeout: v2::LINK_TIMEOUT.saturating_sub(v2::PING_INTERVAL),
@@ -162,12 +163,12 @@ pub fn split(message: Bytes) -> Result<(u32, Bytes), Close> {
     }
 }
 
-/// How a link is closed on which something came that is no message (spec v2, E-5).
+/// How a link is closed on which something came that is no message (spec v2, BD-1).
 pub fn invalid(error: &codec::DecodeError) -> Close {
     Close::new(v2::CLOSE_INVALID, printable(&error.to_string(), MAX_REASON))
 }
 
-/// How a link is closed whose peer broke a rule (spec v2, E-6).
+/// How a link is closed whose peer broke a rule (spec v2, BD-2).
 pub fn violated(violation: &Violation) -> Close {
     Close::new(v2::CLOSE_PROTOCOL, violation.to_string())
 }
@@ -374,7 +375,7 @@ const BATCH: usize = 16;
 /// How long a sink may take nothing of what a stream brought before it was reset.
 const LAST_WRITES: Duration = Duration::from_secs(10);
 
-/// How long an ended stream's last message may take to leave (spec v2, C-4).
+/// How long an ended stream's last message may take to leave (spec v2, EN-7).
 pub const DONE_TIMEOUT: Duration = v2::DONE_TIMEOUT;
 
 thread_local! {

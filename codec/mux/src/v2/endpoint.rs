@@ -6,7 +6,7 @@ mod peer;
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use codec::v2::{Code, Control, Credit, Custom, Finish, Opened, Reset};
@@ -53,6 +53,9 @@ pub struct Endpoint<W> {
     budget: Budget,
     next_key: u64,
     random: fastrand::Rng,
+    /// How long a stream waits for a link: no longer than its relay allows.
+    resume_for: Duration,
+    is_shut_down: bool,
     /// Woken when there are events, or another time is due first.
     owner: W,
 }
@@ -72,6 +75,8 @@ impl<W: Wake + Clone + Default> Endpoint<W> {
             budget: Budget::new(settings.window_budget),
             next_key: 0,
             random: fastrand::Rng::with_seed(seed),
+            resume_for: settings.resume_for,
+            is_shut_down: false,
             settings,
             owner,
         }
@@ -211,6 +216,23 @@ impl<W: Wake + Clone + Default> Endpoint<W> {
         if let Some(mut stream) = self.streams.remove(&key) {
             self.budget.give_back(stream.recv.window_mut().grown());
         }
+    }
+
+    /// Ends all streams with a code, and takes no more. Once everything is sent, [`Self::is_drained`] says so.
+    pub fn shut_down(&mut self, now: Instant, code: Code, message: &str) {
+        self.is_shut_down = true;
+        let keys: Vec<StreamKey> = self.streams.keys().copied().collect();
+        for key in keys {
+            self.reset(now, key, code, message);
+        }
+        for link in self.links.values() {
+            link.driver.wake();
+        }
+    }
+
+    /// Whether a link can be closed: the endpoint is shut down, and everything is sent.
+    pub fn is_drained(&self, link: LinkKey) -> bool {
+        self.is_shut_down && self.links.get(&link).is_none_or(|link| link.control.is_empty())
     }
 
     /// Sends a message for the program that embeds the peer. `false` if the link is gone or takes no more.
@@ -376,7 +398,7 @@ impl<W: Wake + Clone + Default> Endpoint<W> {
         self.check_done(now, key);
     }
 
-    /// Ends a stream of which everything is handed on and acknowledged, both ways (spec v2, C-2).
+    /// Ends a stream of which everything is handed on and acknowledged, both ways (spec v2, EN-4).
     fn check_done(&mut self, now: Instant, key: StreamKey) {
         let Some(stream) = self.streams.get(&key) else { return };
         if stream.phase != Phase::Open

@@ -37,7 +37,7 @@ pub(crate) struct Link<W> {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LinkState {
-    /// `hello` was sent; streams may be opened all the same (spec v2, L-5).
+    /// `hello` was sent; streams may be opened all the same (spec v2, LK-6).
     Greeting,
     Ready,
     /// Nothing new is opened here.

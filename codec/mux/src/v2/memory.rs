@@ -7,7 +7,7 @@ use codec::v2::{self, Code};
 
 use super::StreamId;
 
-/// What an acceptor remembers of streams that are over (spec v2, O-6).
+/// What an acceptor remembers of streams that are over (spec v2, EN-8).
 ///
 /// Bounded in time and number. Whether it reaches back far enough to tell that an unknown stream was never served is
 /// what [`Self::is_complete`] says.

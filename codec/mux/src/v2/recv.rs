@@ -15,7 +15,7 @@ use super::window::Window;
 ///      handed on           waits            may still come
 /// ```
 ///
-/// The end counts as one (spec v2, F-1). At most `granted - consumed` bytes wait, one window, set by this side.
+/// The end counts as one (spec v2, FL-1). At most `granted - consumed` bytes wait, one window, set by this side.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct RecvHalf {
     /// What was not read yet, but for what is in `small`; none is empty.

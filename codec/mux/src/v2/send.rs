@@ -9,7 +9,7 @@ use super::Fault;
 /// One direction of a stream, at its sender.
 ///
 /// Offsets count from 0 over the whole life of the stream, on however many numbers it travels. The end counts as one
-/// (spec v2, F-1): once it is sent, `sent` is one more than `written`.
+/// (spec v2, FL-1): once it is sent, `sent` is one more than `written`.
 ///
 /// ```text
 ///   0 ────────── freed ────────── sent ────────── written ────────── limit
@@ -101,7 +101,7 @@ impl SendHalf {
         Some(self.written)
     }
 
-    /// The peer has consumed so much, and grants so much. Neither goes back (spec v2, F-4). Whether more may be written
+    /// The peer has consumed so much, and grants so much. Neither goes back (spec v2, FL-4). Whether more may be written
     /// than before.
     ///
     /// # Errors

@@ -35,6 +35,8 @@ impl<W: Wake + Clone + Default> Endpoint<W> {
                 known.max_streams = usize::try_from(welcome.max_streams).unwrap_or(usize::MAX);
                 // What is granted already stays granted.
                 self.settings.max_window = self.settings.max_window.min(welcome.max_window.into());
+                let allowed = Duration::from_millis(welcome.resume_for_ms.into());
+                self.resume_for = self.settings.resume_for.min(allowed);
                 self.tell(Event::Welcomed(link));
             }
             Control::Reject(reject) => {
@@ -140,7 +142,7 @@ impl<W: Wake + Clone + Default> Endpoint<W> {
         let on = (link, open.stream);
         let principal = open.principal;
         if let Some(key) = self.by_id.get(&id).copied() {
-            // It reached no opener before: nothing was received or consumed there (spec v2, O-4).
+            // It reached no opener before: nothing was received or consumed there (spec v2, AT-5).
             let position = (0, 0, open.limit);
             return self.take_attempt(now, key, on, open.attempt, &principal, position);
         }
@@ -150,6 +152,9 @@ impl<W: Wake + Clone + Default> Endpoint<W> {
         if open.attempt > 1 && !self.memory.is_complete(now) {
             let text = "the agent cannot tell whether it has served this stream";
             return self.refuse(on, Code::NotResumable, text);
+        }
+        if self.is_shut_down {
+            return self.refuse(on, Code::GoingAway, "the agent is stopping");
         }
         if self.streams.len() >= self.settings.max_streams {
             return self.refuse(on, Code::TooManyStreams, "the agent has too many streams");
@@ -182,7 +187,7 @@ impl<W: Wake + Clone + Default> Endpoint<W> {
         }
     }
 
-    /// A known stream is to go on with another number (spec v2, A-3).
+    /// A known stream is to go on with another number (spec v2, AT-3).
     fn take_attempt(
         &mut self,
         now: Instant,
@@ -194,7 +199,7 @@ impl<W: Wake + Clone + Default> Endpoint<W> {
     ) {
         let Some(stream) = self.streams.get_mut(&key) else { return };
         if stream.ask.principal != *principal {
-            // Spec v2, T-2.
+            // Spec v2, TR-2.
             return self.refuse(on, Code::NotResumable, "the stream is somebody else's");
         }
         if attempt <= stream.attempt {
@@ -222,7 +227,7 @@ impl<W: Wake + Clone + Default> Endpoint<W> {
         }
     }
 
-    /// Answers for a stream that is over, if it is remembered (spec v2, O-6).
+    /// Answers for a stream that is over, if it is remembered (spec v2, EN-8).
     fn tell_end(
         &mut self,
         now: Instant,
@@ -258,7 +263,7 @@ impl<W: Wake + Clone + Default> Endpoint<W> {
         let Some(at) = &mut stream.attachment else { return Ok(()) };
         match at.flow {
             Flow::Live => return Err(Fault::OpenedTwice),
-            // What went ahead of the answer is still under way (spec v2, O-3).
+            // What went ahead of the answer is still under way (spec v2, OP-7).
             Flow::Early => {
                 stream.send.credit(opened.consumed, opened.limit)?;
             }

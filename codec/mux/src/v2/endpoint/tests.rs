@@ -246,7 +246,7 @@ fn a_stream_carries_bytes_both_ways_and_is_done() {
     assert!(is_clear(&pair.opener) && is_clear(&pair.acceptor));
 }
 
-/// Spec v2, OP-3.
+/// Spec v2, OP-4.
 #[test]
 fn the_first_bytes_go_out_with_the_open_and_no_more_than_allowed() {
     let mut pair = Pair::new(Duration::ZERO);
@@ -520,7 +520,7 @@ fn a_stream_goes_on_with_the_next_link() {
     assert_eq!(pair.opener.streams[&near].attempt, 2);
 }
 
-/// Spec v2, OP-6.
+/// Spec v2, OP-5.
 #[test]
 fn a_target_is_dialled_once_however_often_it_is_asked_for() {
     let mut pair = Pair::new(RESUME_FOR);
@@ -567,7 +567,7 @@ fn both_ends_give_up_when_the_window_is_over() {
     assert_eq!(pair.acceptor.end(far), Some(&StreamEnd::Unconfirmed));
 }
 
-/// Spec v2, OP-8.
+/// Spec v2, EN-8.
 #[test]
 fn how_a_stream_ended_is_told_to_whoever_asks_again() {
     let mut pair = Pair::new(RESUME_FOR);
