@@ -122,9 +122,11 @@ async fn serve_stream(seat: Seat, ask: Ask) {
 
 /// Carries bytes both ways, each way to its own end (spec v2, EN-1).
 async fn carry(seat: &Seat, mut target: Target) {
-    let reset = |text: &str| {
-        seat.streams().core().reset(transport::now(), seat.key(), Code::PeerReset, text);
+    let break_off = async |text: String| {
         info!("stream ended: {text}");
+        seat.streams().core().break_off(transport::now(), seat.key(), Code::PeerReset, &text);
+        // What the target sent before is still on its way.
+        seat.ended().await;
     };
     {
         let (from_target, to_target) = target.stream.split();
@@ -136,7 +138,7 @@ async fn carry(seat: &Seat, mut target: Target) {
                 carried = &mut sending, if sent.is_none() => match carried {
                     Carried::Failed(error) => {
                         let error = system_text(&error);
-                        return reset(&format!("the target reset the connection: {error}"));
+                        return break_off(format!("the target reset the connection: {error}")).await;
                     }
                     // What came before the end is still handed on.
                     carried => sent = Some(carried),
@@ -144,7 +146,7 @@ async fn carry(seat: &Seat, mut target: Target) {
                 carried = &mut receiving, if received.is_none() => match carried {
                     Carried::Failed(error) => {
                         let error = system_text(&error);
-                        return reset(&format!("writing to the target failed: {error}"));
+                        return break_off(format!("writing to the target failed: {error}")).await;
                     }
                     Carried::Over => return info!("stream ended: {}", describe(seat.end())),
                     Carried::Finished => received = Some(carried),

@@ -39,7 +39,7 @@ pub struct Settings {
     pub first_window: u64,
     /// How far a window may grow, in bytes.
     pub max_window: u64,
-    /// Bytes that all windows together may grow beyond their first size.
+    /// Bytes that all windows may have together.
     pub window_budget: u64,
     /// Bytes that streams without a link may keep in all; beyond it the one that has waited longest is dropped.
     pub detached_budget: u64,
@@ -54,7 +54,7 @@ impl Default for Settings {
         Self {
             first_window: v2::INITIAL_WINDOW,
             max_window: v2::MAX_WINDOW,
-            window_budget: 64 << 20,
+            window_budget: 1 << 30,
             detached_budget: 64 << 20,
             max_streams: 16_384,
             resume_for: Duration::ZERO,
@@ -259,6 +259,9 @@ pub enum Fault {
     /// It sent before it said `opened`.
     #[error("sent before it said opened")]
     NotOpened,
+    /// It says that both are through although they are not.
+    #[error("said done too early")]
+    DoneTooEarly,
     /// It said `opened` twice for one attempt.
     #[error("said opened twice")]
     OpenedTwice,
@@ -280,6 +283,9 @@ pub enum Violation {
     /// A number that is not the next one.
     #[error("a stream number out of order")]
     NumberOrder,
+    /// A limit of the relay's that is out of its bounds.
+    #[error("a time in its welcome that is out of bounds")]
+    WelcomeBounds,
     /// A frame that is shorter than its header.
     #[error("a data frame without a header")]
     NoHeader,

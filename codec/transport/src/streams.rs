@@ -16,6 +16,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use crate::bell::Bell;
 use crate::driver::{Close, Ended, Outgoing, Pace, Party};
 use crate::printable::printable;
+use crate::websocket::Sizes;
 
 /// An endpoint, shared. Clones are the same endpoint.
 #[derive(Clone, Debug)]
@@ -112,8 +113,8 @@ impl Party for StreamsLink {
         self.streams.core().wants_read(self.key)
     }
 
-    fn poll_transmit(&mut self, _now: Instant) -> Option<Outgoing> {
-        self.streams.core().poll_transmit(self.key).map(outgoing)
+    fn poll_transmit(&mut self, now: Instant) -> Option<Outgoing> {
+        self.streams.core().poll_transmit(now, self.key).map(outgoing)
     }
 
     fn poll_close(&mut self, _now: Instant) -> Option<Close> {
@@ -135,6 +136,10 @@ impl Party for StreamsLink {
         PACE
     }
 }
+
+/// The sizes of a link of protocol v2 (spec v2, LM-1). A peer that sends more closes itself out.
+pub const SIZES: Sizes =
+    Sizes { max_message: data::HEADER_BYTES + v2::MAX_DATA, before_start: None };
 
 /// The pings of a link of protocol v2 (spec v2, TM-1).
 pub const PACE: Pace = Pace {

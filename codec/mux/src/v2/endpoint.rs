@@ -115,10 +115,11 @@ impl<W: Wake + Clone + Default> Endpoint<W> {
     /// Whether [`Self::write`] may be called, and with how much.
     pub fn room(&self, key: StreamKey) -> Room {
         let Some(stream) = self.streams.get(&key) else { return Room::Over };
-        if stream.is_over() || stream.send.is_finished() {
+        if stream.is_over() || stream.send.is_finished() || stream.breaks_off.is_some() {
             return Room::Over;
         }
-        match usize::try_from(stream.send.room()).unwrap_or(usize::MAX) {
+        let room = stream.send.room(self.settings.max_window);
+        match usize::try_from(room).unwrap_or(usize::MAX) {
             0 => Room::Full,
             bytes => Room::Ready(bytes),
         }
@@ -132,9 +133,15 @@ impl<W: Wake + Clone + Default> Endpoint<W> {
     pub fn open(&mut self, now: Instant, id: StreamId, ask: Ask, wakers: (W, W)) -> StreamKey {
         debug_assert_eq!(self.side, Side::Opener, "only the side nearer the client opens");
         let send = SendHalf::new(codec::v2::EARLY_DATA);
-        let recv = RecvHalf::new(0, self.first_window());
+        let window = self.first_window();
+        let recv = RecvHalf::new(0, window.unwrap_or_default());
         let key = self.insert(id, ask, send, recv, wakers);
-        self.attempt(now, key);
+        if window.is_some() {
+            self.attempt(now, key);
+        } else {
+            let message = "too many streams for this machine's memory".to_owned();
+            self.end_stream(key, StreamEnd::Refused { code: Code::Overloaded, message });
+        }
         key
     }
 
@@ -210,11 +217,24 @@ impl<W: Wake + Clone + Default> Endpoint<W> {
         self.end_stream(key, StreamEnd::Local { code });
     }
 
+    /// As [`Self::reset`], but behind everything that was written: what a target sent before it broke the connection
+    /// off still arrives (spec v2, EN-6).
+    pub fn break_off(&mut self, now: Instant, key: StreamKey, code: Code, message: &str) {
+        let Some(stream) = self.streams.get_mut(&key) else { return };
+        if stream.is_over() || stream.send.is_finished() || !stream.send.has_unsent() {
+            return self.reset(now, key, code, message);
+        }
+        stream.breaks_off = Some((code, message.to_owned()));
+        stream.reader.wake();
+        stream.writer.wake();
+        self.join_line(key);
+    }
+
     /// The owner is done with a stream, in whatever way. One that is not over is reset.
     pub fn release(&mut self, now: Instant, key: StreamKey) {
         self.reset(now, key, Code::PeerReset, "given up");
-        if let Some(mut stream) = self.streams.remove(&key) {
-            self.budget.give_back(stream.recv.window_mut().grown());
+        if let Some(stream) = self.streams.remove(&key) {
+            self.budget.take_back(stream.recv.window());
         }
     }
 
@@ -230,9 +250,14 @@ impl<W: Wake + Clone + Default> Endpoint<W> {
         }
     }
 
-    /// Whether a link can be closed: the endpoint is shut down, and everything is sent.
+    /// Whether a link can be closed: everything is sent, and the endpoint is shut down, or the relay wants the link to
+    /// end, no stream is attached there, and there is another.
     pub fn is_drained(&self, link: LinkKey) -> bool {
-        self.is_shut_down && self.links.get(&link).is_none_or(|link| link.control.is_empty())
+        let Some(link) = self.links.get(&link) else { return true };
+        let is_left = link.state == LinkState::Draining
+            && link.numbers.is_empty()
+            && self.links.values().any(|link| link.state == LinkState::Ready);
+        link.control.is_empty() && (self.is_shut_down || is_left)
     }
 
     /// Sends a message for the program that embeds the peer. `false` if the link is gone or takes no more.
@@ -247,9 +272,9 @@ impl<W: Wake + Clone + Default> Endpoint<W> {
     // --- out ---------------------------------------------------------------------------------
 
     /// The next thing to send on a link.
-    pub fn poll_transmit(&mut self, link_key: LinkKey) -> Option<Transmit> {
+    pub fn poll_transmit(&mut self, now: Instant, link_key: LinkKey) -> Option<Transmit> {
         let link = self.links.get_mut(&link_key)?;
-        if let Some(message) = link.control.pop_front() {
+        if let Some(message) = link.poll_control() {
             return Some(Transmit::Control(message));
         }
         while let Some(key) = link.credits.pop_front() {
@@ -273,12 +298,21 @@ impl<W: Wake + Clone + Default> Endpoint<W> {
                 }
                 continue;
             };
-            if let Some(payload) = stream.send.take(link.max_data) {
-                link.turns.sent(payload.len());
+            let room = link.frame_room();
+            if room == 0 {
+                // Waits for `welcome`.
+                return None;
+            }
+            if let Some(payload) = stream.send.take(room) {
+                link.sent(payload.len());
                 return Some(Transmit::Data { stream: number, payload });
             }
+            if let Some((code, message)) = stream.breaks_off.take() {
+                self.reset(now, key, code, &message);
+                return self.poll_transmit(now, link_key);
+            }
             if let Some(offset) = stream.send.take_finish() {
-                link.turns.sent(0);
+                link.sent(0);
                 let finish = Finish { stream: number, offset };
                 return Some(Transmit::Control(Control::Finish(finish)));
             }
@@ -298,8 +332,9 @@ impl<W: Wake + Clone + Default> Endpoint<W> {
 
     // --- private -----------------------------------------------------------------------------
 
-    fn first_window(&self) -> Window {
-        Window::new(self.settings.first_window.min(self.settings.max_window))
+    fn first_window(&mut self) -> Option<Window> {
+        let first = self.settings.first_window.min(self.settings.max_window);
+        Window::new(first, &mut self.budget)
     }
 
     fn insert(
@@ -323,6 +358,7 @@ impl<W: Wake + Clone + Default> Endpoint<W> {
             attachment: None,
             send,
             recv,
+            breaks_off: None,
             in_line: false,
             in_credits: false,
             is_interrupted: false,
@@ -450,6 +486,9 @@ impl<W: Wake + Clone + Default> Endpoint<W> {
         stream.times.opened_by = None;
         if let Some(link) = self.links.get_mut(&at.link) {
             link.numbers.remove(&at.number);
+            if link.state == LinkState::Draining {
+                link.driver.wake();
+            }
             if in_line {
                 link.turns.leave(key);
             }

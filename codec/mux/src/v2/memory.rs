@@ -45,6 +45,11 @@ impl Memory {
         now.saturating_duration_since(self.complete_since) >= REMEMBERED_FOR
     }
 
+    /// Somebody else may have served this party's streams until now.
+    pub(crate) fn is_incomplete_until(&mut self, now: Instant) {
+        self.complete_since = now;
+    }
+
     /// How a stream ended.
     pub(crate) fn get(&mut self, now: Instant, id: &StreamId) -> Option<&Remembered> {
         self.expire(now);

@@ -154,6 +154,11 @@ impl RecvHalf {
         self.starved
     }
 
+    /// The window.
+    pub(crate) fn window(&self) -> Window {
+        self.window
+    }
+
     /// The window, to be grown.
     pub(crate) fn window_mut(&mut self) -> &mut Window {
         &mut self.window
@@ -188,9 +193,10 @@ const SMALL: usize = 4096;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::v2::Budget;
 
     fn half(granted: u64) -> RecvHalf {
-        RecvHalf::new(granted, Window::new(8))
+        RecvHalf::new(granted, Window::new(8, &mut Budget::new(8)).expect("eight are left"))
     }
 
     fn bytes(text: &'static str) -> Bytes {

@@ -19,7 +19,6 @@ impl<W: Wake + Clone + Default> Endpoint<W> {
         self.next_key += 1;
         self.links.insert(key, Link::new(hello, driver));
         if self.side == Side::Opener {
-            self.leave_draining_links();
             for key in self.waiting() {
                 self.attempt(now, key);
             }
@@ -68,6 +67,11 @@ impl<W: Wake + Clone + Default> Endpoint<W> {
             return;
         }
         if link.is_full() {
+            // Spec v2, LM-2.
+            if stream.attempt > 0 {
+                stream.times.retry = Some(now + LAST_RETRY);
+                return self.register_times(key);
+            }
             let message = "the relay allows no more streams on one link".to_owned();
             let end = StreamEnd::Refused { code: Code::TooManyStreams, message };
             return self.end_stream(key, end);
@@ -162,9 +166,9 @@ impl<W: Wake + Clone + Default> Endpoint<W> {
         }
     }
 
-    /// Takes the streams off links that are to end, now that there is another (spec v2, RL-11).
-    fn leave_draining_links(&mut self) {
-        if self.resume_for.is_zero() {
+    /// Moves the streams from links that are to end, now that another one is welcome (spec v2, RL-11).
+    pub(super) fn leave_draining_links(&mut self, now: Instant) {
+        if self.side != Side::Opener || self.resume_for.is_zero() {
             return;
         }
         let draining = self.links.values().filter(|link| link.state == LinkState::Draining);
@@ -173,6 +177,7 @@ impl<W: Wake + Clone + Default> Endpoint<W> {
         for key in keys {
             self.say_interrupted(key);
             self.detach(key);
+            self.attempt(now, key);
         }
     }
 

@@ -36,14 +36,28 @@ impl<W: Wake + Clone + Default> Endpoint<W> {
                 // What is granted already stays granted.
                 self.settings.max_window = self.settings.max_window.min(welcome.max_window.into());
                 let allowed = Duration::from_millis(welcome.resume_for_ms.into());
+                if !allowed.is_zero() && allowed < v2::MIN_RESUME_FOR {
+                    return Err(Violation::WelcomeBounds);
+                }
+                known.allowance = None;
+                known.driver.wake();
                 self.resume_for = self.settings.resume_for.min(allowed);
                 self.tell(Event::Welcomed(link));
+                // Those that are to end may do so now.
+                for link in self.links.values().filter(|link| link.state == LinkState::Draining) {
+                    link.driver.wake();
+                }
+                self.leave_draining_links(now);
             }
             Control::Reject(reject) => {
                 if known.state != LinkState::Greeting {
                     return Err(Violation::Unexpected);
                 }
                 known.state = LinkState::Draining;
+                if reject.code == Code::NameInUse {
+                    // Another process serves this agent's streams (spec v2, OP-12).
+                    self.memory.is_incomplete_until(now);
+                }
                 let retry_after = reject.retry_after_ms.map(|ms| Duration::from_millis(ms.into()));
                 let (code, message) = (reject.code, reject.message);
                 self.tell(Event::Rejected { link, code, message, retry_after });
@@ -91,8 +105,8 @@ impl<W: Wake + Clone + Default> Endpoint<W> {
             }
             Control::Done(done) => {
                 if let Some(key) = known.stream(done.stream)? {
-                    self.remember(now, key, None);
-                    self.end_stream(key, StreamEnd::Done);
+                    let handled = self.handle_done(now, key);
+                    self.reset_if_faulty(now, key, handled);
                 }
             }
             Control::Interrupted(interrupted) => {
@@ -166,8 +180,12 @@ impl<W: Wake + Clone + Default> Endpoint<W> {
             protocol: open.protocol,
             principal,
         };
+        let Some(window) = self.first_window() else {
+            let text = "too many streams for the agent's memory";
+            return self.refuse(on, Code::Overloaded, text);
+        };
         let send = SendHalf::new(open.limit);
-        let recv = RecvHalf::new(v2::EARLY_DATA, self.first_window());
+        let recv = RecvHalf::new(v2::EARLY_DATA, window);
         let (reader, writer) = (W::default(), W::default());
         let wakers = (reader.clone(), writer.clone());
         let key = self.insert(id.clone(), ask.clone(), send, recv, wakers);
@@ -306,16 +324,29 @@ impl<W: Wake + Clone + Default> Endpoint<W> {
         Ok(())
     }
 
+    fn handle_done(&mut self, now: Instant, key: StreamKey) -> Result<(), Fault> {
+        let Some(stream) = self.streams.get(&key) else { return Ok(()) };
+        if !stream.recv.is_complete() || !stream.send.has_sent_end() {
+            return Err(Fault::DoneTooEarly);
+        }
+        self.remember(now, key, None);
+        self.end_stream(key, StreamEnd::Done);
+        Ok(())
+    }
+
     fn handle_interrupted(&mut self, now: Instant, key: StreamKey, interrupted: Interrupted) {
         let Some(stream) = self.streams.get(&key) else { return };
-        let is_first = stream.attempt == 1 && stream.phase == Phase::Opening;
         if self.side == Side::Opener
             && let Some(code) = interrupted.code
-            && (is_first || code == Code::Forbidden)
         {
-            let message = interrupted.message.unwrap_or_default();
-            self.end_stream(key, StreamEnd::Refused { code, message });
-            return;
+            // Passed on to nobody: nothing has happened, if this was the first attempt (spec v2, EN-10 and TM-6).
+            if stream.attempt == 1 {
+                let message = interrupted.message.unwrap_or_default();
+                return self.end_stream(key, StreamEnd::Refused { code, message });
+            }
+            if code == Code::Forbidden {
+                return self.end_stream(key, StreamEnd::Unconfirmed);
+            }
         }
         self.interrupt(now, key, StreamEnd::Interrupted);
         self.shed_detached(now);

@@ -110,8 +110,9 @@ impl Pair {
     /// Takes what both have to send.
     fn collect(&mut self) {
         let Some((opener, acceptor)) = self.links else { return };
-        self.to_acceptor.extend(std::iter::from_fn(|| self.opener.poll_transmit(opener)));
-        self.to_opener.extend(std::iter::from_fn(|| self.acceptor.poll_transmit(acceptor)));
+        self.to_acceptor.extend(std::iter::from_fn(|| self.opener.poll_transmit(self.now, opener)));
+        self.to_opener
+            .extend(std::iter::from_fn(|| self.acceptor.poll_transmit(self.now, acceptor)));
     }
 
     fn deliver_one(&mut self) -> bool {
@@ -250,6 +251,7 @@ fn a_stream_carries_bytes_both_ways_and_is_done() {
 #[test]
 fn the_first_bytes_go_out_with_the_open_and_no_more_than_allowed() {
     let mut pair = Pair::new(Duration::ZERO);
+    pair.opener.settings.max_window = 1 << 20;
     let near = pair.open();
     let bytes = vec![7; 10_000];
     assert_eq!(write(&mut pair.opener, near, &bytes), v2::EARLY_DATA as usize);
@@ -447,7 +449,7 @@ fn a_link_begins_with_hello_and_streams_do_not_wait_for_the_welcome() {
     let key = client.open(now, StreamId::new("0"), ask(), Default::default());
     write(&mut client, key, b"early");
     assert!(driver.woken());
-    let sent: Vec<String> = std::iter::from_fn(|| client.poll_transmit(link))
+    let sent: Vec<String> = std::iter::from_fn(|| client.poll_transmit(now, link))
         .map(|transmit| match transmit {
             Transmit::Control(message) => message.kind().to_owned(),
             Transmit::Data { payload, .. } => format!("{} bytes", payload.len()),
