@@ -7,7 +7,7 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use codec::{v1, v2};
 use futures_util::{Sink, Stream};
 use mux::{Keepalive, Verdict};
@@ -499,31 +499,15 @@ impl<P: Party, S: Future<Output = Close>> Driver<'_, P, S> {
 
     fn poll_write(&mut self, cx: &mut Context<'_>, now: Instant) -> Result<(), Ended> {
         while self.closing.is_none() {
-            match Pin::new(&mut *self.socket).poll_ready(cx) {
-                Poll::Ready(Ok(())) => {}
-                Poll::Ready(Err(error)) => return Err(self.lost(describe(&error))),
-                Poll::Pending => {
-                    if let Some(close) = self.party.poll_abandon(now) {
-                        self.start_close(now, Ended::Local(close.clone()), &close, true);
-                    }
-                    break;
+            if !self.socket.get_ref().has_room() && self.poll_frames(cx, now).is_pending() {
+                if let Some(close) = self.party.poll_abandon(now) {
+                    self.start_close(now, Ended::Local(close.clone()), &close, true);
                 }
+                break;
             }
             if let Some(message) = self.party.poll_transmit(now) {
                 // One frame (spec v1, M-5).
-                let message = match message {
-                    Outgoing::Text(text) => Message::Text(text.into()),
-                    Outgoing::Binary { header, payload } => {
-                        let mut frame = BytesMut::with_capacity(header.len() + payload.len());
-                        frame.extend_from_slice(&header);
-                        frame.extend_from_slice(&payload);
-                        Message::Binary(frame.freeze())
-                    }
-                };
-                if let Err(error) = Pin::new(&mut *self.socket).start_send(message) {
-                    return Err(self.lost(describe(&error)));
-                }
-                self.unflushed = true;
+                self.socket.get_mut().queue(message);
             } else if let Some(payload) = self.party.poll_ping() {
                 self.ping(&payload.to_be_bytes());
             } else if let Some(close) = self.party.poll_close(now) {
@@ -532,6 +516,8 @@ impl<P: Party, S: Future<Output = Close>> Driver<'_, P, S> {
                 break;
             }
         }
+        // The library's frames go behind ours, but what it has begun goes first.
+        let _ = self.poll_frames(cx, now);
         if self.unflushed {
             match Pin::new(&mut *self.socket).poll_flush(cx) {
                 Poll::Ready(Ok(())) => {
@@ -560,6 +546,17 @@ impl<P: Party, S: Future<Output = Close>> Driver<'_, P, S> {
             }
         }
         Ok(())
+    }
+
+    /// Writes our own messages.
+    fn poll_frames(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<()> {
+        let polled = self.socket.get_mut().poll_frames(cx);
+        match polled {
+            Poll::Ready(()) if !self.unflushed => self.blocked_since = None,
+            Poll::Ready(()) => {}
+            Poll::Pending => _ = self.blocked_since.get_or_insert(now),
+        }
+        polled
     }
 
     fn ping(&mut self, payload: &[u8]) {

@@ -5,6 +5,7 @@ pub mod bell;
 pub mod dial;
 pub mod driver;
 mod exchange;
+mod frames;
 pub mod printable;
 #[cfg(feature = "cli")]
 pub mod program;
