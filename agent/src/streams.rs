@@ -8,6 +8,7 @@ use mux::v2::{Ask, Event, Side, StreamEnd};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tracing::{Instrument, debug, info, info_span, warn};
+use transport::awake::Awake;
 use transport::printable::printable;
 use transport::streams::{Carried, Seat, Streams};
 use transport::system::system_text;
@@ -50,6 +51,7 @@ pub(crate) fn hello(config: &Config, instance: &str, last_error: Option<&str>) -
 /// targets' connections.
 pub(crate) async fn serve(streams: &Streams, links: mpsc::Sender<LinkEvent>) {
     let mut targets = JoinSet::new();
+    let mut awake = Awake::new();
     loop {
         while let Some(ended) = targets.try_join_next() {
             if let Err(error) = ended
@@ -93,6 +95,10 @@ pub(crate) async fn serve(streams: &Streams, links: mpsc::Sender<LinkEvent>) {
         }
         tokio::select! {
             () = streams.changed() => {}
+            () = awake.interrupted() => {
+                debug!("the machine has slept; asking the relay for a sign of life");
+                streams.probe();
+            }
             Some(_) = targets.join_next() => {}
         }
     }

@@ -63,6 +63,16 @@ pub trait Party {
         false
     }
 
+    /// How long nothing may come after the ping of [`Self::wants_probe`], if that is another time than [`Self::pace`] has.
+    fn probe_timeout(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Whether a link that is given up is aborted, so that nothing that it still holds arrives later.
+    fn aborts(&self) -> bool {
+        false
+    }
+
     /// The next message to send.
     fn poll_transmit(&mut self, now: Instant) -> Option<Outgoing>;
 
@@ -201,7 +211,7 @@ pub async fn drive<P: Party>(
     bell: &Bell,
     stop: impl Future<Output = Close>,
 ) -> Ended {
-    let (ended, stuck) = {
+    let (ended, is_stuck, is_given_up) = {
         let now = crate::now();
         let pace = party.pace();
         let mut driver = Driver {
@@ -218,14 +228,16 @@ pub async fn drive<P: Party>(
             blocked_since: None,
             complete: 0,
             closing: None,
+            is_given_up: false,
         };
         let ended = std::future::poll_fn(|cx| driver.poll(cx)).await;
         if driver.closing.is_none() {
             driver.party.handle_end(&ended);
         }
-        (ended, driver.unflushed)
+        (ended, driver.unflushed, driver.is_given_up)
     };
-    if stuck {
+    let is_gone = is_given_up || matches!(ended, Ended::Lost(_));
+    if is_stuck || (is_gone && party.aborts()) {
         // A peer that takes nothing is not to hold the system's buffers either.
         socket.into_inner().into_inner().abort();
     } else if !matches!(ended, Ended::Lost(_)) {
@@ -253,6 +265,8 @@ struct Driver<'a, P, S> {
     /// Bytes read from the socket that belong to complete messages.
     complete: u64,
     closing: Option<Closing>,
+    /// The peer is gone, as far as can be told.
+    is_given_up: bool,
 }
 
 /// Where reading a batch of messages stopped.
@@ -338,13 +352,17 @@ impl<P: Party, S: Future<Output = Close>> Driver<'_, P, S> {
     fn poll_clock(&mut self, now: Instant) -> Option<Ended> {
         if let Some(closing) = &self.closing {
             let is_due = now >= closing.deadline;
+            self.is_given_up |= is_due;
             return is_due.then(|| self.lost("the close frame was not answered".into()));
         }
         if self.party.poll_timeout().is_some_and(|due| now >= due) {
             self.party.handle_timeout(now);
         }
         if self.party.wants_probe() {
-            self.keepalive.probe(now);
+            match self.party.probe_timeout() {
+                Some(timeout) => self.keepalive.probe_within(now, timeout),
+                None => self.keepalive.probe(now),
+            }
         }
         // A peer that we do not read for cannot show that it lives, but it can take what we send.
         let silent = self
@@ -360,6 +378,7 @@ impl<P: Party, S: Future<Output = Close>> Driver<'_, P, S> {
                 self.ping(&fastrand::u32(..).to_be_bytes());
             }
             Verdict::Dead => {
+                self.is_given_up = true;
                 // Spec v1, K-3.
                 let close = Close::new(v1::CLOSE_PING_TIMEOUT, v1::REASON_PING_TIMEOUT);
                 self.start_close(now, Ended::Violation(close.clone()), &close, false);

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::future::Future as _;
 use std::io;
 use std::pin::pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, ready};
 use std::time::{Duration, Instant};
@@ -23,6 +24,8 @@ use crate::websocket::Sizes;
 pub struct Streams {
     core: Arc<Mutex<Endpoint<Bell>>>,
     owner: Bell,
+    /// How often the links were to be probed.
+    probes: Arc<AtomicUsize>,
 }
 
 impl Streams {
@@ -30,7 +33,7 @@ impl Streams {
     pub fn new(side: mux::v2::Side, settings: mux::v2::Settings) -> Self {
         let owner = Bell::default();
         let core = Endpoint::new(crate::now(), side, settings, fastrand::u64(..), owner.clone());
-        Self { core: Arc::new(Mutex::new(core)), owner }
+        Self { core: Arc::new(Mutex::new(core)), owner, probes: Arc::default() }
     }
 
     /// The core; held for one call at a time, never across an await.
@@ -55,11 +58,18 @@ impl Streams {
         }
     }
 
+    /// Asks all links for a sign of life: the machine has slept, or the like (spec v2, TM-7).
+    pub fn probe(&self) {
+        self.probes.fetch_add(1, Ordering::AcqRel);
+        self.core().wake_links();
+    }
+
     /// Begins a link, for a dialler with its `hello`; drive what is returned.
     pub fn link(&self, hello: Option<Control>) -> StreamsLink {
         let bell = Bell::default();
         let key = self.core().connect(crate::now(), hello, bell.clone());
-        StreamsLink { streams: self.clone(), key, bell, is_over: false }
+        let probes = self.probes.load(Ordering::Acquire);
+        StreamsLink { streams: self.clone(), key, bell, probes, is_over: false }
     }
 }
 
@@ -69,6 +79,8 @@ pub struct StreamsLink {
     streams: Streams,
     key: LinkKey,
     bell: Bell,
+    /// Those of [`Streams::probe`] that were seen to.
+    probes: usize,
     is_over: bool,
 }
 
@@ -131,6 +143,19 @@ impl Party for StreamsLink {
     }
 
     fn handle_timeout(&mut self, _now: Instant) {}
+
+    fn wants_probe(&mut self) -> bool {
+        let probes = self.streams.probes.load(Ordering::Acquire);
+        std::mem::replace(&mut self.probes, probes) != probes
+    }
+
+    fn probe_timeout(&self) -> Option<Duration> {
+        Some(v2::PROBE_TIMEOUT)
+    }
+
+    fn aborts(&self) -> bool {
+        true
+    }
 
     fn pace(&self) -> Pace {
         PACE

@@ -245,6 +245,11 @@ impl<W: Wake + Clone + Default> Endpoint<W> {
         for key in keys {
             self.reset(now, key, code, message);
         }
+        self.wake_links();
+    }
+
+    /// Has the drivers of all links look again.
+    pub fn wake_links(&self) {
         for link in self.links.values() {
             link.driver.wake();
         }
