@@ -19,7 +19,7 @@ pub(crate) enum Role {
 
 /// What to do with a request.
 pub(crate) enum Answer {
-    /// Send this response; the connection stays what it is.
+    /// Send this response, and end the connection.
     Plain(Response<Full<Bytes>>),
     /// Send this response; the connection becomes a link.
     Upgrade(Role, Response<Full<Bytes>>),
@@ -37,9 +37,7 @@ pub(crate) fn answer<B>(request: &Request<B>) -> Answer {
     }
     let Some(role) = role else {
         // Also on the paths of the oldest revisions (spec v1, H-8 and R-1).
-        let mut response = text(StatusCode::FORBIDDEN, "text/plain", "");
-        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-        return Answer::Plain(response);
+        return Answer::Plain(text(StatusCode::FORBIDDEN, "text/plain", ""));
     };
     match accept_key(request) {
         Ok(accept) => Answer::Upgrade(role, switching(accept)),
@@ -126,10 +124,14 @@ fn healthz(method: &Method) -> Response<Full<Bytes>> {
     }
 }
 
+/// An answer that ends its connection, as it may (spec v1, H-9): a peer that went on asking and read none of the
+/// answers would hold the connection for good.
 fn text(status: StatusCode, kind: &'static str, body: &'static str) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::from(body));
     *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    headers.insert(CONNECTION, HeaderValue::from_static("close"));
     response
 }
 
@@ -218,6 +220,7 @@ mod tests {
         };
         let header = |name: &str| response.headers()[name].to_str().unwrap().to_owned();
         assert_eq!(header("sec-websocket-accept"), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+        assert_eq!(header("connection"), "Upgrade");
         assert!(header(v1::RELAY_HEADER).starts_with("network-relay/"));
         assert!(!response.headers().contains_key("sec-websocket-extensions"));
     }

@@ -191,7 +191,7 @@ async fn connection(
     }
 }
 
-/// Answers requests until one asks for a link. None if the connection ended before.
+/// Answers the request that a connection is there for. None if it did not ask for a link.
 async fn http_phase(stream: TcpStream) -> Option<(Role, Upgraded)> {
     let upgrade: Mutex<Option<(Role, OnUpgrade)>> = Mutex::new(None);
     let service = service_fn(|mut request| {

@@ -231,7 +231,12 @@ impl Party for AgentSession {
         match &self.state {
             State::Serving(member) => {
                 let streams = member.link.routes().stream_count();
-                info!(agent = %peer_text(&member.name), streams, "agent disconnected: {how}");
+                let agent = peer_text(&member.name);
+                if let Ended::Violation(_) = ended {
+                    warn!(%agent, streams, "agent disconnected: {how}");
+                } else {
+                    info!(%agent, streams, "agent disconnected: {how}");
+                }
             }
             _ if stops => debug!("agent not accepted: {how}"),
             _ => warn!("agent not accepted: {how}"),
