@@ -95,6 +95,7 @@ impl Timer {
         let times = Itimerspec { it_interval: tick, it_value: tick };
         timerfd_settime(&timer, TimerfdTimerFlags::empty(), &times)?;
         tokio::io::unix::AsyncFd::register_with_interest(timer, tokio::io::Interest::READABLE)
+            .map_err(Into::into)
     }
 
     async fn tick(&mut self) {
