@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 /// TM-7).
 #[derive(Debug)]
 pub struct Awake {
-    timer: Timer,
     last: Reading,
 }
 
@@ -26,13 +25,13 @@ struct Reading {
 impl Awake {
     /// Begins to watch. Must be called within a tokio runtime.
     pub fn new() -> Self {
-        Self { timer: Timer::new(), last: Reading::now() }
+        Self { last: Reading::now() }
     }
 
     /// Completes when the machine has slept, or the process was stopped, for more than a few seconds. May be dropped.
     pub async fn interrupted(&mut self) {
         loop {
-            self.timer.tick().await;
+            tokio::time::sleep(TICK).await;
             let now = Reading::now();
             let last = std::mem::replace(&mut self.last, now);
             if was_interrupted(last, now) {
@@ -71,60 +70,8 @@ impl Reading {
     }
 }
 
-/// Ticks; where the system can, a tick that came due in a sleep comes right after it.
-#[derive(Debug)]
-struct Timer {
-    #[cfg(target_os = "linux")]
-    always: Option<tokio::io::unix::AsyncFd<std::os::fd::OwnedFd>>,
-}
-
-#[cfg(target_os = "linux")]
-impl Timer {
-    fn new() -> Self {
-        Self { always: Self::always().ok() }
-    }
-
-    fn always() -> std::io::Result<tokio::io::unix::AsyncFd<std::os::fd::OwnedFd>> {
-        use rustix::time::{
-            Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, timerfd_create,
-            timerfd_settime,
-        };
-        let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
-        let timer = timerfd_create(TimerfdClockId::Boottime, flags)?;
-        let tick = rustix::time::Timespec { tv_sec: TICK.as_secs() as i64, tv_nsec: 0 };
-        let times = Itimerspec { it_interval: tick, it_value: tick };
-        timerfd_settime(&timer, TimerfdTimerFlags::empty(), &times)?;
-        tokio::io::unix::AsyncFd::register_with_interest(timer, tokio::io::Interest::READABLE)
-            .map_err(Into::into)
-    }
-
-    async fn tick(&mut self) {
-        if let Some(timer) = &self.always
-            && let Ok(mut ready) = timer.readable().await
-        {
-            let mut expirations = [0; 8];
-            // How many there were makes no difference.
-            let _ = rustix::io::read(timer.get_ref(), &mut expirations);
-            ready.clear_ready();
-            return;
-        }
-        tokio::time::sleep(TICK).await;
-    }
-}
-
-#[cfg(not(target_os = "linux"))]
-impl Timer {
-    fn new() -> Self {
-        Self {}
-    }
-
-    async fn tick(&mut self) {
-        tokio::time::sleep(TICK).await;
-    }
-}
-
-/// How often the clocks are looked at.
-const TICK: Duration = Duration::from_secs(5);
+/// How often the clocks are looked at, while the machine is awake.
+const TICK: Duration = Duration::from_secs(3);
 
 /// What one clock must be ahead of the other.
 const LEAST_SLEEP: Duration = Duration::from_secs(2);
