@@ -79,12 +79,12 @@ fn what_waits_for_a_lost_link_s_last_words_counts_too() {
 
 #[test]
 fn small_frames_count_hardly_more_than_their_bytes() {
-    let mut relay = Relay::with(|settings| settings.max_queue = (1 << 20) + (1 << 17));
+    let mut relay = Relay::with(|settings| settings.max_queue = (1 << 18) + (1 << 15));
     let client = relay.client();
     let agent = relay.agent("a");
     relay.flowing(client, 1, "a");
     for size in [1, 4095, 4096] {
-        for _ in 0..(1 << 20) / size {
+        for _ in 0..(1 << 18) / size {
             relay.hear_data(client, 1, &vec![b'x'; size]);
         }
         let sent = relay.all(agent);
