@@ -13,6 +13,7 @@ use crate::large::Budget;
 use crate::registry::{Claim, Registry, Settled};
 use crate::router::{self, LinkId, Router};
 use crate::routes::Routes;
+use crate::standin::Waiter;
 
 /// What the sessions of one relay share: who may connect, who is connected, and the streams of protocol v2.
 #[derive(Debug)]
@@ -32,6 +33,12 @@ impl Ring {
     pub(crate) fn new(bell: Bell) -> Self {
         Self(Arc::new(Mutex::new(bell)))
     }
+
+    /// Wakes somebody else from now on.
+    pub(crate) fn redirect(&self, bell: Bell) {
+        bell.ring();
+        *lock(&self.0) = bell;
+    }
 }
 
 impl Wake for Ring {
@@ -47,6 +54,8 @@ pub(crate) struct AgentHandle(Arc<AgentLink>);
 #[derive(Debug)]
 struct AgentLink {
     speaks: Speaks,
+    /// The link at the router: the agent's, or that of its stand-in.
+    link: LinkId,
     bell: Bell,
     /// Somebody waits to hear whether this link is alive.
     probed: AtomicBool,
@@ -61,22 +70,20 @@ enum Speaks {
     V2 {
         /// The agent's process (spec v2, LK-4).
         instance: String,
-        /// The link at the router.
-        link: LinkId,
     },
 }
 
 /// The streams of an agent link of protocol v1.
 #[derive(Clone, Debug)]
-pub(crate) struct SharedRoutes(Arc<Mutex<Routes<Bell>>>);
+pub(crate) struct SharedRoutes(Arc<Mutex<Routes<Waiter>>>);
 
 impl SharedRoutes {
-    pub(crate) fn new(routes: Routes<Bell>) -> Self {
+    pub(crate) fn new(routes: Routes<Waiter>) -> Self {
         Self(Arc::new(Mutex::new(routes)))
     }
 
     /// Held for one call at a time, never across an await.
-    pub(crate) fn lock(&self) -> MutexGuard<'_, Routes<Bell>> {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Routes<Waiter>> {
         lock(&self.0)
     }
 }
@@ -89,18 +96,18 @@ impl PartialEq for AgentHandle {
 
 impl AgentHandle {
     /// A link of protocol v1, whose driver waits for `bell`.
-    pub(crate) fn v1(routes: SharedRoutes, bell: Bell) -> Self {
-        Self::new(Speaks::V1(routes), bell)
+    pub(crate) fn v1(routes: SharedRoutes, link: LinkId, bell: Bell) -> Self {
+        Self::new(Speaks::V1(routes), link, bell)
     }
 
     /// A link of protocol v2, of the given process.
     pub(crate) fn v2(instance: String, link: LinkId, bell: Bell) -> Self {
-        Self::new(Speaks::V2 { instance, link }, bell)
+        Self::new(Speaks::V2 { instance }, link, bell)
     }
 
-    fn new(speaks: Speaks, bell: Bell) -> Self {
+    fn new(speaks: Speaks, link: LinkId, bell: Bell) -> Self {
         let (probed, replaced) = (AtomicBool::new(false), AtomicBool::new(false));
-        Self(Arc::new(AgentLink { speaks, bell, probed, replaced }))
+        Self(Arc::new(AgentLink { speaks, link, bell, probed, replaced }))
     }
 
     /// The streams of the link, if it speaks protocol v1.
@@ -111,18 +118,15 @@ impl AgentHandle {
         }
     }
 
-    /// The link at the router, if it has one.
-    pub(crate) fn link(&self) -> Option<LinkId> {
-        match self.0.speaks {
-            Speaks::V1(_) => None,
-            Speaks::V2 { link, .. } => Some(link),
-        }
+    /// The link at the router.
+    pub(crate) fn link(&self) -> LinkId {
+        self.0.link
     }
 
     /// Whether both are links of one agent process, which says so itself (spec v2, RL-8).
     pub(crate) fn is_same_process(&self, other: &Self) -> bool {
         match (&self.0.speaks, &other.0.speaks) {
-            (Speaks::V2 { instance: one, .. }, Speaks::V2 { instance: other, .. }) => one == other,
+            (Speaks::V2 { instance: one }, Speaks::V2 { instance: other }) => one == other,
             _ => false,
         }
     }

@@ -16,5 +16,6 @@ pub mod router;
 pub mod routes;
 mod server;
 mod session;
+mod standin;
 
 pub use server::{ServeError, serve};

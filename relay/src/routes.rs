@@ -124,6 +124,10 @@ struct Route<W> {
     client_took: Instant,
     /// `start_ok` is to go before anything in `to_client`.
     start_ok_due: bool,
+    /// Messages that the agent's link has taken.
+    taken: u64,
+    /// The client is to be woken for each of them.
+    is_watched: bool,
     /// The client is gone.
     client_finished: bool,
     client: W,
@@ -219,6 +223,8 @@ impl<W: Wake> Routes<W> {
             to_client: Outbound::new(self.settings.queue_bytes),
             client_took: now,
             start_ok_due: false,
+            taken: 0,
+            is_watched: false,
             client_finished: false,
             client,
         };
@@ -246,6 +252,19 @@ impl<W: Wake> Routes<W> {
             route.client_paused = Some((pieces, now));
             route.refill_to_agent(&id, now);
         }
+    }
+
+    /// Wakes the client from now on whenever [`Self::taken_by_agent`] has changed.
+    pub fn watch(&mut self, id: &str) {
+        if let Some(route) = self.routes.get_mut(id) {
+            route.is_watched = true;
+        }
+    }
+
+    /// How many messages of a client the agent's link has taken. One payload of at most [`v1::MAX_FORWARDED_CHUNK`] bytes
+    /// is one message.
+    pub fn taken_by_agent(&self, id: &str) -> u64 {
+        self.routes.get(id).map_or(0, |route| route.taken)
     }
 
     /// Whether the client's link should be read.
@@ -456,6 +475,10 @@ impl<W: Wake> Routes<W> {
         while let Some(id) = self.turns.pop_front() {
             let Some(route) = self.routes.get_mut(&id) else { continue };
             let Some(message) = route.to_agent.pop() else { continue };
+            route.taken += 1;
+            if route.is_watched {
+                route.client.wake();
+            }
             if route.client_paused.is_some() {
                 route.refill_to_agent(&id, now);
                 if route.client_paused.is_none() {

@@ -13,7 +13,7 @@ use hyper::service::service_fn;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 use tracing::{Instrument, debug, info, info_span, warn};
 use transport::bell::Bell;
@@ -27,7 +27,7 @@ use transport::websocket::{self, Sizes, websocket};
 use crate::auth::Credentials;
 use crate::directory::Directory;
 use crate::http::{Answer, Role, answer};
-use crate::session::{AgentSession, ClientSession, LinkSession};
+use crate::session::{AgentSession, ClientSession, Left, LinkSession};
 
 /// Why a relay could not go on.
 #[derive(Debug, thiserror::Error)]
@@ -183,24 +183,43 @@ async fn connection(
     let socket = Socket::Tcp(parts.io.into_inner());
     let socket = websocket(socket, &parts.read_buf, websocket::Role::Server, sizes).await;
     let bell = Bell::default();
+    let mut stops = stopped.clone();
     let stop = async move {
-        let _ = stopped.changed().await;
+        let _ = stops.changed().await;
         // Spec v1, X-13, and spec v2, RL-10.
         Close::new(v1::CLOSE_RESTART, "")
     };
-    match (protocol, role) {
-        (Protocol::V2, role) => {
-            let mut session = LinkSession::new(directory, bell.clone(), role, deadline);
-            drive(socket, &mut session, &bell, stop).await;
+    // Whoever speaks v1 may leave a stand-in behind, which outlives the link.
+    let (heir, left) = oneshot::channel();
+    let driving = async move {
+        match (protocol, role) {
+            (Protocol::V2, role) => {
+                let mut session = LinkSession::new(directory, bell.clone(), role, deadline);
+                drive(socket, &mut session, &bell, stop).await;
+            }
+            (Protocol::V1, Role::Agent) => {
+                let mut session = AgentSession::new(directory, bell.clone(), deadline, Some(heir));
+                drive(socket, &mut session, &bell, stop).await;
+            }
+            (Protocol::V1, Role::Client) => {
+                let mut session = ClientSession::new(directory, bell.clone(), deadline, Some(heir));
+                drive(socket, &mut session, &bell, stop).await;
+            }
         }
-        (Protocol::V1, Role::Agent) => {
-            let mut session = AgentSession::new(directory, bell.clone(), deadline);
-            drive(socket, &mut session, &bell, stop).await;
+    };
+    let lingering = async {
+        tokio::select! {
+            () = linger(left) => {}
+            _ = stopped.changed() => {}
         }
-        (Protocol::V1, Role::Client) => {
-            let mut session = ClientSession::new(directory, bell.clone(), deadline);
-            drive(socket, &mut session, &bell, stop).await;
-        }
+    };
+    tokio::join!(driving, lingering);
+}
+
+/// Looks after what a session leaves behind, if it does.
+async fn linger(left: oneshot::Receiver<Left>) {
+    if let Ok(left) = left.await {
+        left.run().await;
     }
 }
 

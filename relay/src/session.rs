@@ -2,11 +2,14 @@
 
 mod agent;
 mod client;
+mod left;
+mod seat;
 mod v2;
 
 use std::time::Instant;
 
 use codec::v1;
+use tokio::sync::oneshot;
 use transport::driver::{Close, Ended};
 use transport::printable::printable;
 
@@ -14,7 +17,11 @@ use crate::large::{Budget, Reserved};
 
 pub(crate) use agent::AgentSession;
 pub(crate) use client::ClientSession;
+pub(crate) use left::Left;
 pub(crate) use v2::LinkSession;
+
+/// Where a session puts what it leaves behind, for whoever outlives its link.
+pub(crate) type Heir = Option<oneshot::Sender<Left>>;
 
 /// The close of a link whose first message is no `start`, or none came in time.
 /// Spec v1, A-5, A-6 and C-8.

@@ -9,10 +9,14 @@ use tracing::{debug, info, warn};
 use transport::bell::Bell;
 use transport::driver::{Close, Ended, Outgoing, Party, no_binary};
 
-use super::{Large, describe, invalid, is_due, no_start, peer_text, start_too_big};
+use super::left::{Left, Seated};
+use super::seat::Seat;
+use super::{Heir, Large, describe, invalid, is_due, no_start, peer_text, start_too_big};
 use crate::directory::{AgentHandle, Directory, SharedRoutes};
 use crate::registry::{Claim, Settled};
+use crate::router::Peer;
 use crate::routes::{Routes, Settings};
+use crate::standin::AgentStandIn;
 
 /// The relay's end of one agent link (spec v1, A-1 ff.). Dropping it ends the agent's streams
 /// and frees its name.
@@ -24,6 +28,7 @@ pub(crate) struct AgentSession {
     large: Large,
     /// The agent was pinged because its name was claimed, and has not given a sign of life yet.
     probe: bool,
+    heir: Heir,
 }
 
 #[derive(Debug)]
@@ -45,17 +50,25 @@ struct Member {
     name: String,
     link: AgentHandle,
     routes: SharedRoutes,
+    /// For clients that speak protocol v2.
+    seated: Seated<AgentStandIn>,
 }
 
 impl AgentSession {
     /// A session whose `start` must come by `deadline` and whose driver waits for `bell`.
-    pub(crate) fn new(directory: Arc<Directory>, bell: Bell, deadline: Instant) -> Self {
+    pub(crate) fn new(
+        directory: Arc<Directory>,
+        bell: Bell,
+        deadline: Instant,
+        heir: Heir,
+    ) -> Self {
         Self {
             directory,
             bell,
             state: State::Waiting(deadline),
             large: Large::default(),
             probe: false,
+            heir,
         }
     }
 
@@ -85,15 +98,18 @@ impl AgentSession {
         }
         let routes = Routes::new(now, settings, self.directory.budget.clone());
         let routes = SharedRoutes::new(routes);
-        let link = AgentHandle::v1(routes.clone(), self.bell.clone());
-        match self.directory.claim(now, &name, &link) {
-            Claim::Granted => self.serve(Member { name, link, routes }),
+        let seat = Seat::new(Arc::clone(&self.directory), Peer::Acceptor, self.bell.clone());
+        let link = AgentHandle::v1(routes.clone(), seat.link(), self.bell.clone());
+        let stand_in = AgentStandIn::new(now, self.bell.clone());
+        let claim = self.directory.claim(now, &name, &link);
+        let member = Member { name, link, routes, seated: Seated { stand_in, seat } };
+        match claim {
+            Claim::Granted => self.serve(member),
             Claim::Probe => {
-                debug!(agent = %peer_text(&name), "name in use, asking its present holder");
-                let member = Member { name, link, routes };
+                debug!(agent = %peer_text(&member.name), "name in use, asking its present holder");
                 self.state = State::Claiming(member, now + v1::PROBE_TIMEOUT);
             }
-            Claim::Refused => return Err(name_in_use(&name)),
+            Claim::Refused => return Err(name_in_use(&member.name)),
         }
         Ok(())
     }
@@ -135,6 +151,10 @@ impl AgentSession {
         {
             self.directory.release(&member.name, &member.link);
             member.routes.lock().agent_lost(stops);
+            if let Some(heir) = self.heir.take() {
+                // Nobody takes it when the whole relay ends.
+                let _ = heir.send(Left::Agent(member.seated, member.routes));
+            }
         }
     }
 
@@ -214,7 +234,9 @@ impl Party for AgentSession {
 
     fn poll_transmit(&mut self, now: Instant) -> Option<Outgoing> {
         self.poll_claim(now);
-        self.serving()?.routes.lock().poll_transmit(now).map(Outgoing::Text)
+        let State::Serving(member) = &mut self.state else { return None };
+        member.seated.step(now, &member.routes);
+        member.routes.lock().poll_transmit(now).map(Outgoing::Text)
     }
 
     fn poll_close(&mut self, _now: Instant) -> Option<Close> {
@@ -250,17 +272,24 @@ impl Party for AgentSession {
     fn poll_timeout(&mut self) -> Option<Instant> {
         match &self.state {
             State::Waiting(deadline) | State::Claiming(_, deadline) => Some(*deadline),
-            State::Serving(member) => member.routes.lock().poll_timeout(),
+            State::Serving(member) => {
+                let due = member.routes.lock().poll_timeout();
+                [due, member.seated.stand_in.poll_timeout()].into_iter().flatten().min()
+            }
             State::Closing(_) | State::Ended => None,
         }
     }
 
     fn handle_timeout(&mut self, now: Instant) {
-        match &self.state {
+        match &mut self.state {
             State::Waiting(deadline) if is_due(Some(*deadline), now) => {
                 self.state = State::Closing(no_start("no start in time"));
             }
-            State::Serving(member) => member.routes.lock().handle_timeout(now),
+            State::Serving(member) => {
+                let routes = &mut member.routes.lock();
+                routes.handle_timeout(now);
+                member.seated.stand_in.handle_timeout(now, routes);
+            }
             State::Claiming(..) => {
                 self.poll_claim(now);
                 // The registry knows of no such claim any more: it was never settled.

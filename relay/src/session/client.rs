@@ -1,5 +1,7 @@
 //! The relay's end of one client link.
 
+mod stream;
+
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -10,8 +12,10 @@ use transport::bell::Bell;
 use transport::driver::{Close, Ended, Outgoing, Party, no_binary};
 use transport::printable::printable;
 
-use super::{Large, describe, invalid, is_due, no_start, peer_text, start_too_big};
-use crate::directory::{AgentHandle, Directory, SharedRoutes};
+use stream::Stream;
+
+use super::{Heir, Large, describe, invalid, is_due, no_start, peer_text, start_too_big};
+use crate::directory::Directory;
 use crate::routes::{self, ClientEnd, ForClient, canonical};
 
 /// The relay's end of one client link (spec v1, C-1 ff.). Dropping it ends its stream.
@@ -21,6 +25,7 @@ pub(crate) struct ClientSession {
     bell: Bell,
     state: State,
     large: Large,
+    heir: Heir,
 }
 
 #[derive(Debug)]
@@ -36,27 +41,15 @@ enum State {
     Ended,
 }
 
-/// A stream of this client's at an agent; ended when dropped.
-#[derive(Debug)]
-struct Stream {
-    link: AgentHandle,
-    routes: SharedRoutes,
-    id: Arc<str>,
-    /// Agent and target, for log lines.
-    target: String,
-}
-
-impl Drop for Stream {
-    fn drop(&mut self) {
-        self.routes.lock().client_finished(transport::now(), &self.id);
-        self.link.wake();
-    }
-}
-
 impl ClientSession {
     /// A session whose `start` must come by `deadline` and whose driver waits for `bell`.
-    pub(crate) fn new(directory: Arc<Directory>, bell: Bell, deadline: Instant) -> Self {
-        Self { directory, bell, state: State::Waiting(deadline), large: Large::default() }
+    pub(crate) fn new(
+        directory: Arc<Directory>,
+        bell: Bell,
+        deadline: Instant,
+        heir: Heir,
+    ) -> Self {
+        Self { directory, bell, state: State::Waiting(deadline), large: Large::default(), heir }
     }
 
     fn handle_start(&mut self, now: Instant, start: ClientStart) {
@@ -67,23 +60,22 @@ impl ClientSession {
         }
         let agent = peer_text(&start.connection_target);
         let target = format!("{agent} {}:{}", peer_text(&start.target_ip), start.target_port);
-        let link = self.directory.agent(&start.connection_target);
-        let Some((link, routes)) =
-            link.and_then(|link| Some((link.clone(), link.routes()?.clone())))
-        else {
+        let Some(link) = self.directory.agent(&start.connection_target) else {
             info!(%target, "agent not connected");
             return self.refuse(v1::ERROR_AGENT_NOT_REGISTERED);
         };
         info!(%target, "stream asked for");
-        // A fresh one for each stream (spec v1, S-2).
-        let id: Arc<str> = uuid::Uuid::new_v4().to_string().into();
-        routes.lock().open(now, id.clone(), start, self.bell.clone());
-        link.wake();
-        self.state = State::Serving {
-            stream: Stream { link, routes, id, target },
-            // Spec v1, L-13.
-            answer_by: Some(now + v1::RELAY_ANSWER_TIMEOUT),
-        };
+        match Stream::open(now, &self.directory, link, start, target, &self.bell) {
+            Ok(stream) => {
+                // Spec v1, L-13.
+                let answer_by = Some(now + v1::RELAY_ANSWER_TIMEOUT);
+                self.state = State::Serving { stream, answer_by };
+            }
+            Err(text) => {
+                info!("stream refused: {}", peer_text(&text));
+                self.refuse(&text);
+            }
+        }
     }
 
     fn refuse(&mut self, text: &str) {
@@ -95,7 +87,7 @@ impl ClientSession {
     }
 
     /// The stream is over and everything is sent.
-    fn end(&mut self, end: ClientEnd) {
+    fn end(&mut self, now: Instant, end: ClientEnd) {
         if let State::Serving { stream, .. } = &self.state {
             debug!(target = %stream.target, ?end, "stream over");
         }
@@ -118,7 +110,25 @@ impl ClientSession {
                 Close::new(v1::CLOSE_STALLED, "stream stalled")
             }
         };
+        self.leave(now);
         self.state = State::Closing { message: None, close, is_tail: true };
+    }
+
+    /// The stream has no client any more.
+    fn leave(&mut self, now: Instant) {
+        if let State::Serving { stream, .. } = std::mem::replace(&mut self.state, State::Ended)
+            && let Some(left) = stream.leave(now)
+            && let Some(heir) = self.heir.take()
+        {
+            // Nobody takes it when the whole relay ends.
+            let _ = heir.send(left);
+        }
+    }
+}
+
+impl Drop for ClientSession {
+    fn drop(&mut self) {
+        self.leave(transport::now());
     }
 }
 
@@ -129,7 +139,7 @@ impl Party for ClientSession {
 
     fn handle_text(&mut self, now: Instant, text: &str) -> Result<(), Close> {
         self.receiving(text.len() as u64)?;
-        match &self.state {
+        match &mut self.state {
             State::Waiting(_) if text.len() > v1::MAX_MESSAGE_BEFORE_START => Err(start_too_big()),
             State::Waiting(_) => match v1::decode::<ClientToRelay>(text) {
                 Ok(ClientToRelay::Start(start)) => {
@@ -141,19 +151,18 @@ impl Party for ClientSession {
             },
             State::Serving { stream, .. } => {
                 if let Some(base64) = data::scan_client(text) {
-                    stream.routes.lock().handle_client_data(now, &stream.id, base64.into());
+                    stream.handle_data(now, base64.into());
                 } else {
                     match v1::decode::<ClientToRelay>(text).map_err(|error| invalid(&error))? {
                         ClientToRelay::TcpData(message) => {
                             let text = canonical(&message.data_base64)
                                 .map_err(|_| Close::new(v1::CLOSE_INVALID, "data is no base64"))?;
-                            stream.routes.lock().handle_client_data(now, &stream.id, text);
+                            stream.handle_data(now, text);
                         }
                         // A second start changes nothing (spec v1, C-12).
                         ClientToRelay::Start(_) => {}
                     }
                 }
-                stream.link.wake();
                 Ok(())
             }
             State::Closing { .. } | State::Ended => Ok(()),
@@ -162,7 +171,7 @@ impl Party for ClientSession {
 
     fn progress(&mut self, now: Instant) {
         if let State::Serving { stream, .. } = &self.state {
-            stream.routes.lock().client_progress(now, &stream.id);
+            stream.progress(now);
         }
     }
 
@@ -173,7 +182,7 @@ impl Party for ClientSession {
     fn wants_read(&mut self) -> bool {
         match &self.state {
             State::Waiting(_) => true,
-            State::Serving { stream, .. } => stream.routes.lock().client_wants_read(&stream.id),
+            State::Serving { stream, .. } => stream.wants_read(),
             State::Closing { .. } | State::Ended => false,
         }
     }
@@ -182,21 +191,16 @@ impl Party for ClientSession {
         !matches!(self.state, State::Waiting(_))
     }
 
-    fn poll_transmit(&mut self, _now: Instant) -> Option<Outgoing> {
+    fn poll_transmit(&mut self, now: Instant) -> Option<Outgoing> {
         if let State::Serving { stream, answer_by } = &mut self.state {
-            let mut routes = stream.routes.lock();
-            if answer_by.is_some() && routes.is_answered(&stream.id) {
+            let next = stream.poll(now);
+            if answer_by.is_some() && stream.is_answered() {
                 *answer_by = None;
-            }
-            let (next, resumed) = routes.poll_for_client(&stream.id);
-            drop(routes);
-            if resumed {
-                stream.link.wake();
             }
             match next {
                 ForClient::Message(message) => return Some(message.into()),
                 ForClient::Nothing => return None,
-                ForClient::End(end) => self.end(end),
+                ForClient::End(end) => self.end(now, end),
             }
         }
         match &mut self.state {
@@ -214,7 +218,7 @@ impl Party for ClientSession {
 
     fn poll_abandon(&mut self, now: Instant) -> Option<Close> {
         if let State::Serving { stream, .. } = &self.state
-            && stream.routes.lock().is_cut(&stream.id)
+            && stream.is_cut()
         {
             // Takes the end, before which nothing more is to be sent.
             self.poll_transmit(now);
@@ -237,6 +241,7 @@ impl Party for ClientSession {
             (State::Closing { .. }, _) => info!("stream ended: {how}"),
             (State::Waiting(_) | State::Ended, _) => warn!("client not accepted: {how}"),
         }
+        self.leave(transport::now());
         self.state = State::Ended;
     }
 
@@ -248,8 +253,8 @@ impl Party for ClientSession {
         match &self.state {
             State::Waiting(deadline) => Some(*deadline),
             State::Serving { stream, answer_by } => {
-                let stalled = stream.routes.lock().client_stalled_at(&stream.id);
-                [stalled, *answer_by].into_iter().flatten().min()
+                let dues = [stream.stalled_at(), *answer_by, stream.poll_timeout()];
+                dues.into_iter().flatten().min()
             }
             State::Closing { .. } | State::Ended => None,
         }
@@ -262,19 +267,17 @@ impl Party for ClientSession {
                 self.state = State::Closing { message: None, close, is_tail: false };
             }
             State::Serving { stream, answer_by } => {
-                let mut routes = stream.routes.lock();
-                if is_due(routes.client_stalled_at(&stream.id), now) {
-                    routes.cut(&stream.id, ClientEnd::Stalled);
+                if is_due(stream.stalled_at(), now) {
+                    stream.cut(now, ClientEnd::Stalled);
                 }
                 if is_due(*answer_by, now) {
                     *answer_by = None;
-                    if !routes.is_answered(&stream.id) {
+                    if !stream.is_answered() {
                         let text = format!("{}{}", v1::ERROR_INITIATE_PREFIX, v1::ERROR_NO_ANSWER);
-                        routes.cut(&stream.id, ClientEnd::Refused(text));
+                        stream.cut(now, ClientEnd::Refused(text));
                     }
                 }
-                drop(routes);
-                stream.link.wake();
+                stream.handle_timeout(now);
             }
             State::Waiting(_) | State::Closing { .. } | State::Ended => {}
         }

@@ -227,8 +227,7 @@ impl LinkSession {
             }
             _ => None,
         };
-        let agent =
-            asked.and_then(|name| self.directory.agent(name)).and_then(|agent| agent.link());
+        let agent = asked.and_then(|name| self.directory.agent(name)).map(|agent| agent.link());
         let handled =
             self.directory.router().handle_control(now, member.link(), message, |_| agent);
         handled.map_err(|violation| violated(&violation))

@@ -183,9 +183,13 @@ impl Peer {
 
     /// Closes the link; gives the answer.
     pub(crate) async fn close(&mut self) -> Got {
+        self.say_close().await;
+        self.next().await
+    }
+
+    pub(crate) async fn say_close(&mut self) {
         let frame = CloseFrame { code: CloseCode::Normal, reason: "".into() };
         self.send(Message::Close(Some(frame))).await;
-        self.next().await
     }
 
     /// Ends the connection without a word.
