@@ -5,10 +5,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use codec::v1;
+use codec::v2::Goaway;
 use mux::Wake;
 use transport::bell::Bell;
 
 use crate::auth::Credentials;
+use crate::hooks::SharedHooks;
 use crate::large::Budget;
 use crate::registry::{Claim, Registry, Settled};
 use crate::router::{self, LinkId, Router};
@@ -23,6 +25,9 @@ pub(crate) struct Directory {
     router: Mutex<Router<Ring>>,
     /// For the routes of every agent of protocol v1.
     pub(crate) budget: Budget,
+    /// The embedding program's.
+    pub(crate) hooks: SharedHooks,
+    is_draining: AtomicBool,
 }
 
 /// Wakes whoever drives a link at the router. Clones are the same ring.
@@ -153,13 +158,26 @@ impl AgentHandle {
 }
 
 impl Directory {
-    pub(crate) fn new(credentials: Credentials) -> Self {
+    pub(crate) fn new(credentials: Credentials, hooks: SharedHooks) -> Self {
         Self {
             credentials,
             registry: Mutex::new(Registry::new(v1::PROBE_TIMEOUT)),
             router: Mutex::new(Router::new(router::Settings::default())),
             budget: Budget::new(OVERFLOW),
+            hooks,
+            is_draining: AtomicBool::new(false),
         }
+    }
+
+    /// No new links and attempts from now on; those that are there are told (spec v2, RL-10).
+    pub(crate) fn drain(&self, goaway: &Goaway) {
+        self.is_draining.store(true, Ordering::Release);
+        self.router().drain(goaway);
+    }
+
+    /// Whether the relay is about to stop.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.is_draining.load(Ordering::Acquire)
     }
 
     /// The streams of protocol v2. Held for one call at a time, never across an await, and never together with another

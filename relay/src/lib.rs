@@ -1,14 +1,16 @@
 //! The relay: the public end of the tunnel, as a library.
 //!
-//! [`serve`] takes listeners, [`auth::Credentials`] and a shutdown future; the program
-//! `network-relay` is its first embedder. The decisions are in two cores without I/O:
-//! [`routes`], the streams of one agent link, and [`registry`], who holds which name.
+//! A [`Relay`] is made of [`auth::Credentials`] and [`Hooks`], and takes listeners and a shutdown future; the program
+//! `network-relay` is its first embedder. The decisions are in cores without I/O: [`router`], the streams of protocol
+//! v2, [`routes`], those of one agent link of protocol v1, stand-ins between the two, and [`registry`], who holds which
+//! name.
 
 pub mod auth;
 #[cfg(feature = "cli")]
 pub mod cli;
 pub mod config;
 mod directory;
+mod hooks;
 mod http;
 pub mod large;
 pub mod registry;
@@ -18,4 +20,5 @@ mod server;
 mod session;
 mod standin;
 
-pub use server::{ServeError, serve};
+pub use hooks::{Handle, Hooks, SendError};
+pub use server::{Relay, ServeError, Shutdown, serve};

@@ -547,6 +547,15 @@ impl<W: Wake> Routes<W> {
         self.turns.clear();
     }
 
+    /// Sends a text of the embedding program's to the agent (spec v1, E-2). `false` if too much waits already.
+    pub fn send_custom(&mut self, text: &str) -> bool {
+        let has_room = !self.lost && self.control.len() < MAX_CONTROL;
+        if has_room {
+            self.control.push_back(text.to_owned());
+        }
+        has_room
+    }
+
     // --- private ---------------------------------------------------------------------------
 
     /// Ends the agent's part in a stream. With `tell`, the agent gets its `connection_close`.

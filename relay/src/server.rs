@@ -3,9 +3,11 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use codec::v2::Goaway;
 use codec::{v1, v2};
 use hyper::StatusCode;
 use hyper::server::conn::http1;
@@ -26,6 +28,7 @@ use transport::websocket::{self, Sizes, websocket};
 
 use crate::auth::Credentials;
 use crate::directory::Directory;
+use crate::hooks::{Handle, Hooks, SharedHooks};
 use crate::http::{Answer, Role, answer};
 use crate::session::{AgentSession, ClientSession, Left, LinkSession};
 
@@ -41,63 +44,163 @@ pub enum ServeError {
     Accept(#[source] io::Error),
 }
 
-/// Serves agents and clients on every listener until `shutdown` completes, then closes every
-/// link with 1012 and returns within two seconds. Dropping the future ends everything at
-/// once, without close frames.
+/// How a relay is to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shutdown {
+    /// Every link is closed at once, with 1012.
+    Now,
+    /// Links of protocol v1 are closed at once, with 1012; those of v2 are told to move, and closed when they have not
+    /// gone by themselves in time (spec v2, RL-10).
+    Drain {
+        /// The time that they have.
+        within: Duration,
+        /// Somebody else accepts connections on the listeners from now on, or will: they are left alone. If not,
+        /// whoever still comes is told to come back.
+        is_succeeded: bool,
+    },
+}
+
+/// A relay that is not serving yet.
+#[derive(Debug)]
+pub struct Relay {
+    directory: Arc<Directory>,
+}
+
+/// How far a relay has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Phase {
+    Serving,
+    /// The flag is that of [`Shutdown::Drain`].
+    Draining {
+        is_succeeded: bool,
+    },
+    Stopped,
+}
+
+impl Relay {
+    /// A relay that admits whom the credentials name. `hooks` hear of its agents; `()` if nobody wants to.
+    pub fn new(credentials: Credentials, hooks: impl Hooks) -> Self {
+        Self { directory: Arc::new(Directory::new(credentials, SharedHooks::new(hooks))) }
+    }
+
+    /// For messages to its agents; good as long as it serves.
+    pub fn handle(&self) -> Handle {
+        Handle(Arc::clone(&self.directory))
+    }
+
+    /// Serves agents and clients on every listener until `shutdown` completes, then ends as that says, and two seconds
+    /// after that at the latest. Dropping the future ends everything at once, without close frames.
+    ///
+    /// # Errors
+    /// [`ServeError`]; a single connection's failure never ends the relay.
+    pub async fn serve(
+        self,
+        listeners: Vec<TcpListener>,
+        shutdown: impl Future<Output = Shutdown>,
+    ) -> Result<(), ServeError> {
+        if listeners.is_empty() {
+            return Err(ServeError::NoListener);
+        }
+        let (phase, watched) = watch::channel(Phase::Serving);
+        let mut acceptors = JoinSet::new();
+        for listener in listeners {
+            let directory = Arc::clone(&self.directory);
+            acceptors.spawn(accept(listener, directory, Watch(watched.clone())));
+        }
+        drop(watched);
+        let shutdown = pin!(shutdown);
+        let asked = tokio::select! {
+            asked = shutdown => asked,
+            Some(ended) = acceptors.join_next() => {
+                // An acceptor ends by itself only on an error.
+                return ended.unwrap_or(Ok(()));
+            }
+        };
+        let mut all = pin!(async { while acceptors.join_next().await.is_some() {} });
+        if let Shutdown::Drain { within, is_succeeded } = asked {
+            phase.send_replace(Phase::Draining { is_succeeded });
+            self.directory.drain(&Goaway {
+                message: "the relay is about to stop".into(),
+                reconnect_after_ms: if is_succeeded { 0 } else { RECONNECT_AFTER_MS },
+            });
+            if tokio::time::timeout(within, &mut all).await.is_ok() {
+                return Ok(());
+            }
+            info!("some links are still there, and are closed");
+        }
+        phase.send_replace(Phase::Stopped);
+        if tokio::time::timeout(STOP_TIMEOUT, all).await.is_err() {
+            debug!("some links did not end in time and are cut off");
+        }
+        Ok(())
+    }
+}
+
+/// Serves as [`Relay::serve`] does, for whoever hears nothing, until `shutdown` completes; then closes every link at
+/// once.
 ///
 /// # Errors
-/// [`ServeError`]; a single connection's failure never ends the relay.
+/// [`ServeError`]
 pub async fn serve(
     listeners: Vec<TcpListener>,
     credentials: Credentials,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
-    if listeners.is_empty() {
-        return Err(ServeError::NoListener);
+    let shutdown = async {
+        shutdown.await;
+        Shutdown::Now
+    };
+    Relay::new(credentials, ()).serve(listeners, shutdown).await
+}
+
+/// Tells a task how far the relay has come.
+#[derive(Clone, Debug)]
+struct Watch(watch::Receiver<Phase>);
+
+impl Watch {
+    /// Waits until the relay drains, or stops.
+    async fn draining(&mut self) -> Phase {
+        let come = self.0.wait_for(|phase| *phase != Phase::Serving).await;
+        come.map_or(Phase::Stopped, |phase| *phase)
     }
-    let directory = Arc::new(Directory::new(credentials));
-    let (stop, stopped) = watch::channel(());
-    let mut acceptors = JoinSet::new();
-    for listener in listeners {
-        let directory = Arc::clone(&directory);
-        acceptors.spawn(accept(listener, directory, stopped.clone()));
+
+    /// Waits until the relay stops.
+    async fn stopped(&mut self) {
+        // An error means that nobody is there to say so.
+        let _ = self.0.wait_for(|phase| *phase == Phase::Stopped).await;
     }
-    drop(stopped);
-    tokio::pin!(shutdown);
-    tokio::select! {
-        () = &mut shutdown => {}
-        Some(ended) = acceptors.join_next() => {
-            // An acceptor ends by itself only on an error.
-            if let Ok(Err(error)) = ended {
-                return Err(error);
-            }
-        }
-    }
-    drop(stop);
-    let all = async { while acceptors.join_next().await.is_some() {} };
-    if tokio::time::timeout(STOP_TIMEOUT, all).await.is_err() {
-        debug!("some links did not end in time and are cut off");
-    }
-    Ok(())
 }
 
 /// Accepts connections until told to stop, then waits for those it has.
 async fn accept(
     listener: TcpListener,
     directory: Arc<Directory>,
-    mut stopped: watch::Receiver<()>,
+    watch: Watch,
 ) -> Result<(), ServeError> {
     let mut connections = JoinSet::new();
     let mut told: Option<Instant> = None;
+    let (mut draining, mut stopping) = (watch.clone(), watch.clone());
+    let mut drains = false;
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            _ = stopped.changed() => break,
-            Some(_) = connections.join_next() => continue,
+            () = stopping.stopped() => break,
+            phase = draining.draining(), if !drains => match phase {
+                Phase::Draining { is_succeeded: false } => {
+                    drains = true;
+                    continue;
+                }
+                _ => break,
+            },
+            ended = connections.join_next(), if drains || !connections.is_empty() => match ended {
+                Some(_) => continue,
+                // The last one that it was still there for.
+                None => break,
+            },
         };
         match accepted {
             Ok((stream, peer)) => {
-                let connection = connection(stream, Arc::clone(&directory), stopped.clone());
+                let connection = connection(stream, Arc::clone(&directory), watch.clone());
                 connections.spawn(connection.instrument(info_span!("link", %peer)));
             }
             Err(error) if is_exhaustion(&error) => {
@@ -109,7 +212,7 @@ async fn accept(
                 tokio::select! {
                     () = tokio::time::sleep(EXHAUSTED_PAUSE) => {}
                     Some(_) = connections.join_next() => {}
-                    _ = stopped.changed() => break,
+                    () = stopping.stopped() => break,
                 }
             }
             Err(error) if is_about_one_connection(&error) => debug!("not accepted: {error}"),
@@ -149,17 +252,13 @@ fn is_about_one_connection(error: &io::Error) -> bool {
 }
 
 /// One connection from its acceptance to its end.
-async fn connection(
-    stream: TcpStream,
-    directory: Arc<Directory>,
-    mut stopped: watch::Receiver<()>,
-) {
+async fn connection(stream: TcpStream, directory: Arc<Directory>, mut watch: Watch) {
     if let Err(error) = transport::tcp::prepare(&stream) {
         debug!("socket options not set: {error}");
     }
     let upgraded = tokio::select! {
-        upgraded = http_phase(stream) => upgraded,
-        _ = stopped.changed() => return,
+        upgraded = http_phase(stream, &directory) => upgraded,
+        () = watch.stopped() => return,
     };
     let Some((role, protocol, upgraded)) = upgraded else { return };
     // Spec v1, L-10, and spec v2, LK-6.
@@ -183,9 +282,12 @@ async fn connection(
     let socket = Socket::Tcp(parts.io.into_inner());
     let socket = websocket(socket, &parts.read_buf, websocket::Role::Server, sizes).await;
     let bell = Bell::default();
-    let mut stops = stopped.clone();
+    let mut stops = watch.clone();
     let stop = async move {
-        let _ = stops.changed().await;
+        match protocol {
+            Protocol::V1 => _ = stops.draining().await,
+            Protocol::V2 => stops.stopped().await,
+        }
         // Spec v1, X-13, and spec v2, RL-10.
         Close::new(v1::CLOSE_RESTART, "")
     };
@@ -210,7 +312,7 @@ async fn connection(
     let lingering = async {
         tokio::select! {
             () = linger(left) => {}
-            _ = stopped.changed() => {}
+            () = watch.stopped() => {}
         }
     };
     tokio::join!(driving, lingering);
@@ -224,10 +326,13 @@ async fn linger(left: oneshot::Receiver<Left>) {
 }
 
 /// Answers the request that a connection is there for. None if it did not ask for a link.
-async fn http_phase(stream: TcpStream) -> Option<(Role, Protocol, Upgraded)> {
+async fn http_phase(
+    stream: TcpStream,
+    directory: &Directory,
+) -> Option<(Role, Protocol, Upgraded)> {
     let upgrade: Mutex<Option<(Role, Protocol, OnUpgrade)>> = Mutex::new(None);
     let service = service_fn(|mut request| {
-        let response = match answer(&request, false) {
+        let response = match answer(&request, directory.is_draining()) {
             Answer::Plain(response) => {
                 if response.status() != StatusCode::OK {
                     let path = printable(request.uri().path(), 100);
@@ -267,6 +372,9 @@ const EXHAUSTION_TOLD_EVERY: Duration = Duration::from_secs(60);
 /// Largest head of a request, in bytes; what proxies add fits well.
 /// Longer ones are answered with 431 (spec v1, H-11).
 const MAX_HEAD: usize = 64 * 1024;
+
+/// When those who were told to move may come back to the same address, at the earliest.
+const RECONNECT_AFTER_MS: u32 = 1000;
 
 /// How long links may take to end when the relay stops.
 const STOP_TIMEOUT: Duration = Duration::from_millis(1500);

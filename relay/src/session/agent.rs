@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use codec::v1::{self, AgentStart, AgentToRelay};
+use serde_json::{Map, Value};
 use tracing::{debug, info, warn};
 use transport::bell::Bell;
 use transport::driver::{Close, Ended, Outgoing, Party, no_binary};
@@ -50,6 +51,8 @@ struct Member {
     name: String,
     link: AgentHandle,
     routes: SharedRoutes,
+    /// What the start says beyond the protocol.
+    extra: Option<Map<String, Value>>,
     /// For clients that speak protocol v2.
     seated: Seated<AgentStandIn>,
 }
@@ -102,7 +105,8 @@ impl AgentSession {
         let link = AgentHandle::v1(routes.clone(), seat.link(), self.bell.clone());
         let stand_in = AgentStandIn::new(now, self.bell.clone());
         let claim = self.directory.claim(now, &name, &link);
-        let member = Member { name, link, routes, seated: Seated { stand_in, seat } };
+        let extra = Some(start.extra).filter(|extra| !extra.is_empty());
+        let member = Member { name, link, routes, extra, seated: Seated { stand_in, seat } };
         match claim {
             Claim::Granted => self.serve(member),
             Claim::Probe => {
@@ -116,6 +120,7 @@ impl AgentSession {
 
     fn serve(&mut self, member: Member) {
         info!(agent = %peer_text(&member.name), "agent connected");
+        self.directory.hooks.connected(&member.name, member.extra.as_ref());
         // It gets no answer (spec v1, A-4).
         self.state = State::Serving(member);
     }
@@ -175,7 +180,13 @@ impl Party for AgentSession {
         self.receiving(text.len() as u64)?;
         match &self.state {
             State::Serving(member) => {
-                member.routes.lock().handle_text(now, text).map_err(|error| invalid(&error))
+                let handled = member.routes.lock().handle_text(now, text);
+                handled.or_else(|error| {
+                    // Spec v1, E-2.
+                    let is_custom =
+                        is_json(text) && self.directory.hooks.custom_text(&member.name, text);
+                    if is_custom { Ok(()) } else { Err(invalid(&error)) }
+                })
             }
             State::Waiting(_) if text.len() > v1::MAX_MESSAGE_BEFORE_START => Err(start_too_big()),
             State::Waiting(_) => match v1::decode::<AgentToRelay>(text) {
@@ -308,6 +319,11 @@ impl Drop for AgentSession {
     fn drop(&mut self) {
         self.release(false);
     }
+}
+
+/// Whether a text is one JSON text, as custom messages are.
+fn is_json(text: &str) -> bool {
+    serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok()
 }
 
 fn name_in_use(name: &str) -> Close {

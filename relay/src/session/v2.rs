@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use codec::v2::{self, Code, Control, Hello, Reject, Role, Welcome};
+use serde_json::{Map, Value};
 use tracing::{debug, info, warn};
 use transport::bell::Bell;
 use transport::driver::{Close, Ended, Outgoing, Pace, Party};
@@ -46,8 +47,17 @@ enum State {
 /// Who is at the other end.
 #[derive(Debug)]
 enum Member {
-    Agent { name: String, handle: AgentHandle, link: LinkId },
-    Client { principal: String, link: LinkId },
+    Agent {
+        name: String,
+        handle: AgentHandle,
+        link: LinkId,
+        /// What its hello says beyond the protocol.
+        extra: Option<Map<String, Value>>,
+    },
+    Client {
+        principal: String,
+        link: LinkId,
+    },
 }
 
 impl Member {
@@ -88,6 +98,9 @@ impl LinkSession {
         if let Some(text) = &hello.last_error {
             info!(name = %peer_text(&hello.name), "the peer's last error: {}", peer_text(text));
         }
+        if self.directory.is_draining() {
+            return self.refuse_for_good();
+        }
         match (self.role, hello.role) {
             (http::Role::Agent, Role::Agent) => self.handle_agent(now, hello),
             (http::Role::Client, Role::Client) => self.handle_client(&hello),
@@ -118,7 +131,7 @@ impl LinkSession {
         let link = self.directory.router().connect(Peer::Acceptor, Ring::new(self.bell.clone()));
         let handle = AgentHandle::v2(hello.instance, link, self.bell.clone());
         let claim = self.directory.claim(now, &hello.name, &handle);
-        let member = Member::Agent { name: hello.name, handle, link };
+        let member = Member::Agent { name: hello.name, handle, link, extra: hello.extra };
         match claim {
             Claim::Granted => self.serve(member),
             Claim::Probe => {
@@ -133,7 +146,14 @@ impl LinkSession {
     }
 
     fn serve(&mut self, member: Member) {
+        if self.directory.is_draining() {
+            self.leave(&member);
+            return self.refuse_for_good();
+        }
         info!("{} connected", member.text());
+        if let Member::Agent { name, extra, .. } = &member {
+            self.directory.hooks.connected(name, extra.as_ref());
+        }
         let welcome = Welcome {
             software: http::SOFTWARE.into(),
             max_streams: MAX_STREAMS,
@@ -155,9 +175,22 @@ impl LinkSession {
         self.reject(Code::NameInUse, "another process holds this name".into());
     }
 
+    /// This relay is about to stop (spec v2, RL-10).
+    fn refuse_for_good(&mut self) {
+        self.reject_until(
+            Code::GoingAway,
+            "the relay is about to stop".into(),
+            Some(RETRY_AFTER_MS),
+        );
+    }
+
     fn reject(&mut self, code: Code, message: String) {
+        self.reject_until(code, message, None);
+    }
+
+    fn reject_until(&mut self, code: Code, message: String, retry_after_ms: Option<u32>) {
         let close = Close::new(close_code(code), message.clone());
-        let reject = Reject { code, message, retry_after_ms: None };
+        let reject = Reject { code, message, retry_after_ms };
         self.state = State::Closing(Some(Control::Reject(reject)), close);
         self.bell.ring();
     }
@@ -203,11 +236,15 @@ impl LinkSession {
         if let State::Serving(_, member) | State::Claiming(member, _) =
             std::mem::replace(&mut self.state, State::Ended)
         {
-            if let Some((name, handle)) = member.agent() {
-                self.directory.release(name, handle);
-            }
-            self.directory.router().lost(member.link());
+            self.leave(&member);
         }
+    }
+
+    fn leave(&self, member: &Member) {
+        if let Some((name, handle)) = member.agent() {
+            self.directory.release(name, handle);
+        }
+        self.directory.router().lost(member.link());
     }
 
     /// Takes a message of a peer that was accepted.
@@ -221,8 +258,13 @@ impl LinkSession {
             }
             Control::Resume(resume) => Some(&resume.agent),
             Control::Custom(custom) => {
-                // Spec v2, CU-3.
-                debug!("{} says {}", member.text(), peer_text(&custom.name));
+                match member.agent() {
+                    Some((name, _)) => {
+                        self.directory.hooks.custom(name, &custom.name, &custom.body);
+                    }
+                    // Spec v2, CU-3.
+                    None => debug!("{} says {}", member.text(), peer_text(&custom.name)),
+                }
                 return Ok(());
             }
             _ => None,
@@ -396,6 +438,9 @@ fn close_code(code: Code) -> u16 {
 
 /// Streams at once on one link; what the router allows.
 const MAX_STREAMS: u32 = 16_384;
+
+/// When a dialler that comes while the relay stops should try again.
+const RETRY_AFTER_MS: u32 = 1000;
 
 /// How long a stream may wait for a link (spec v2, TM-4).
 const RESUME_FOR_MS: u32 = v2::RESUME_FOR.as_millis() as u32;

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod draining;
+mod hooks;
 mod links;
 mod mixed;
 mod peer;

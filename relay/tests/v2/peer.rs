@@ -11,8 +11,10 @@ use codec::v2::{
 };
 use futures_util::{SinkExt as _, StreamExt as _};
 use relay::auth::Credentials;
+use relay::{Handle, Hooks, Shutdown};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
@@ -31,18 +33,38 @@ const DEADLINE: Duration = Duration::from_secs(60);
 /// A relay on a free port, which ends with the test.
 pub(crate) struct Relay {
     pub(crate) address: SocketAddr,
+    pub(crate) handle: Handle,
+    shutdown: Option<oneshot::Sender<Shutdown>>,
     serving: JoinHandle<()>,
 }
 
 impl Relay {
     pub(crate) async fn start() -> Self {
+        Self::start_with(()).await
+    }
+
+    pub(crate) async fn start_with(hooks: impl Hooks) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("a bound listener");
+        let relay = relay::Relay::new(credentials(), hooks);
+        let handle = relay.handle();
+        let (shutdown, asked) = oneshot::channel();
         let serving = tokio::spawn(async move {
-            let served = relay::serve(vec![listener], credentials(), std::future::pending());
-            served.await.expect("serves");
+            let asked = async { asked.await.unwrap_or(Shutdown::Now) };
+            relay.serve(vec![listener], asked).await.expect("serves");
         });
-        Self { address, serving }
+        Self { address, handle, shutdown: Some(shutdown), serving }
+    }
+
+    /// Tells the relay to end.
+    pub(crate) fn shut_down(&mut self, how: Shutdown) {
+        let shutdown = self.shutdown.take().expect("once");
+        shutdown.send(how).expect("the relay is there");
+    }
+
+    /// Waits until the relay has ended.
+    pub(crate) async fn ended(&mut self) {
+        within(&mut self.serving).await.expect("no panic");
     }
 
     pub(crate) async fn dial(&self, path: &str, offer: Option<&str>) -> Peer {
