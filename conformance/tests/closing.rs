@@ -20,7 +20,7 @@ const GONE_WITHIN: Duration = Duration::from_secs(20);
 
 /// Whether the second of two SIGTERMs ends a relay that waits for an agent's answer to its close frame.
 fn second_signal_ends_the_relay() -> bool {
-    let mut tunnel = Tunnel::start_with(Mix::OURS, &["-v"], &[]);
+    let mut tunnel = Tunnel::start_with(Mix::OURS, &["-v", "--drain-timeout", "0"], &[]);
     tunnel.agent.signal(Signal::STOP);
     tunnel.relay.signal(Signal::TERM);
     wait_until("the relay listens no more", || RawLink::dial(tunnel.port()).is_err());
@@ -38,7 +38,7 @@ fn a_second_sigterm_ends_the_relay_now() {
 
 #[test]
 fn one_sigterm_lets_the_relay_wait_for_its_links() {
-    let mut tunnel = Tunnel::start_with(Mix::OURS, &["-v"], &[]);
+    let mut tunnel = Tunnel::start_with(Mix::OURS, &["-v", "--drain-timeout", "0"], &[]);
     tunnel.agent.signal(Signal::STOP);
     tunnel.relay.signal(Signal::TERM);
     assert_eq!(tunnel.relay.wait(), 0);

@@ -1,6 +1,7 @@
 //! The command line of `network-relay`.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{ArgAction, Parser};
 use transport::program::{long_version, parse_integer, warn_if_world_readable};
@@ -15,7 +16,9 @@ const AFTER_HELP: &str = r#"The credentials file is read once, at start:
   {"edge-agents": {"NAME": "SECRET", ...}, "access-client-secrets": ["SECRET", ...]}
 
 Logging: RUST_LOG takes a filter such as "debug" or "relay=trace"; DEBUG=1 is the debug level.
-SIGTERM or Ctrl-C closes every link cleanly; a second one ends at once.
+SIGTERM tells agents and clients to move to another relay, or to this one's successor, and ends when
+they have; Ctrl-C closes every link cleanly at once. A second signal ends without a word.
+A listening socket that is passed on (systemd's LISTEN_FDS) is used in place of --host and --port.
 
 Exit status: 0 ended by a signal, 1 could not start or failed, 2 wrong usage."#;
 
@@ -42,6 +45,12 @@ pub struct Cli {
     #[arg(env = "HTTP_NETWORK_RELAY_CREDENTIALS_FILE", hide_env_values = true)]
     pub credentials_file: PathBuf,
 
+    /// How long links may take to move after SIGTERM; 0 closes them at once
+    #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
+    #[arg(env = "HTTP_NETWORK_RELAY_DRAIN_TIMEOUT", hide_env_values = true)]
+    #[arg(allow_negative_numbers = true)]
+    pub drain_timeout: Duration,
+
     /// Log more; twice for still more. Errors also name their causes
     #[arg(short, long, action = ArgAction::Count)]
     pub verbose: u8,
@@ -66,7 +75,7 @@ impl Cli {
             tracing::warn!("{} admits no client", path.display());
         }
         let listen = ListenAddress { host: self.host, port: self.port };
-        Ok(Config { listen, credentials })
+        Ok(Config { listen, credentials, drain_timeout: self.drain_timeout })
     }
 }
 
@@ -74,6 +83,15 @@ fn port(text: &str) -> Result<u16, &'static str> {
     let port = parse_integer(text).and_then(|port| u16::try_from(port).ok());
     port.ok_or("must be a number from 0 to 65535 (0 picks a free port)")
 }
+
+fn seconds(text: &str) -> Result<Duration, &'static str> {
+    let seconds = text.trim().parse::<f64>().ok().filter(|seconds| *seconds >= 0.0);
+    let seconds = seconds.ok_or("must be a number of seconds, such as 30 or 0.5")?;
+    Ok(Duration::try_from_secs_f64(seconds).map_or(LONGEST, |time| time.min(LONGEST)))
+}
+
+/// Longest time that the option takes: whoever asks for more means for ever.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 #[cfg(test)]
 mod tests {
@@ -103,6 +121,7 @@ mod tests {
     fn defaults_and_options() -> Result<(), EarlyExit> {
         let check = |arguments: &[&str], host: &str, port, file: &str| -> Result<(), EarlyExit> {
             let cli = parse(arguments)?;
+            assert_eq!(cli.drain_timeout, Duration::from_secs(5));
             assert_eq!(Ok(cli.host), host.parse());
             assert_eq!((cli.port, cli.credentials_file), (port, PathBuf::from(file)));
             Ok(())
@@ -129,6 +148,12 @@ mod tests {
             &["--host", ""],
             "--host <HOST>: must name an address (0.0.0.0 or :: for every interface)",
         );
+        for time in ["-1", "soon", "", "NaN"] {
+            check(
+                &["--drain-timeout", time],
+                "--drain-timeout <SECONDS>: must be a number of seconds, such as 30 or 0.5",
+            );
+        }
         check(&["credentials.json"], "unexpected argument 'credentials.json' found");
         check(&["--h", "::"], "unexpected argument '--h' found");
     }

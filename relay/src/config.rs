@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::str::FromStr;
+use std::time::Duration;
 
 use crate::auth::Credentials;
 
@@ -14,6 +15,8 @@ pub struct Config {
     pub listen: ListenAddress,
     /// Whom it admits.
     pub credentials: Credentials,
+    /// How long links may take to move when it is asked to stop.
+    pub drain_timeout: Duration,
 }
 
 /// A host and a port to listen on.

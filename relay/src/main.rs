@@ -3,13 +3,16 @@
 use std::error::Error;
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
 use std::process::ExitCode;
 
+use listenfd::ListenFd;
 use relay::cli::Cli;
 use relay::config::{Config, ListenAddress};
+use relay::{Relay, Shutdown};
 use tokio::net::{TcpListener, TcpSocket};
 use tracing::level_filters::LevelFilter;
-use transport::program::{self, Signals, StartError};
+use transport::program::{self, Signals, StartError, StopSignal};
 use transport::system::system_text;
 
 const PROGRAM: &str = "network-relay";
@@ -37,19 +40,29 @@ fn serve(config: Config) -> Result<(), Box<dyn Error>> {
     let runtime = runtime.map_err(StartError::from)?;
     let served = runtime.block_on(async {
         let mut signals = Signals::new()?;
-        let listeners = listen(&config.listen).await?;
+        let passed_on = passed_on()?;
+        // The next process takes it over.
+        let is_succeeded = !passed_on.is_empty();
+        let listeners = if is_succeeded { passed_on } else { listen(&config.listen).await? };
         for listener in &listeners {
             eprintln!("{PROGRAM}: listening on http://{}", listener.local_addr()?);
         }
-        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-        let shutdown = async {
-            let _ = stopped.await;
-        };
-        let mut serving = std::pin::pin!(relay::serve(listeners, config.credentials, shutdown));
-        tokio::select! {
+        let (stop, stopped) = tokio::sync::oneshot::channel();
+        let shutdown = async { stopped.await.unwrap_or(Shutdown::Now) };
+        let relay = Relay::new(config.credentials, ());
+        let mut serving = pin!(relay.serve(listeners, shutdown));
+        let signal = tokio::select! {
             ended = &mut serving => return Ok(ended?),
-            _ = signals.next() => drop(stop),
-        }
+            stop = signals.next() => stop.signal(),
+        };
+        let how = match signal {
+            StopSignal::Terminate if !config.drain_timeout.is_zero() => {
+                Shutdown::Drain { within: config.drain_timeout, is_succeeded }
+            }
+            _ => Shutdown::Now,
+        };
+        // It has not ended, so it listens.
+        let _ = stop.send(how);
         tokio::select! {
             ended = &mut serving => Ok(ended?),
             // Asked twice: whatever is unfinished is dropped.
@@ -58,6 +71,23 @@ fn serve(config: Config) -> Result<(), Box<dyn Error>> {
     });
     runtime.shutdown_background();
     served
+}
+
+/// The listening sockets that whoever started this process has passed on (systemd's LISTEN_FDS).
+fn passed_on() -> Result<Vec<TcpListener>, Box<dyn Error>> {
+    let mut passed = ListenFd::from_env();
+    let mut listeners = Vec::new();
+    for index in 0..passed.len() {
+        let failure = |error| {
+            let error = system_text(&error);
+            format!("socket {index} of LISTEN_FDS cannot be used: {error} (is it a TCP listener?)")
+        };
+        if let Some(listener) = passed.take_tcp_listener(index).map_err(failure)? {
+            listener.set_nonblocking(true)?;
+            listeners.push(TcpListener::from_std(listener)?);
+        }
+    }
+    Ok(listeners)
 }
 
 /// Binds every address of the host; the first with port 0 picks the port for all. An address
