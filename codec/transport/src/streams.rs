@@ -195,7 +195,11 @@ pub fn split(message: Bytes) -> Result<(u32, Bytes), Close> {
 
 /// How a link is closed on which something came that is no message (spec v2, BD-1).
 pub fn invalid(error: &codec::DecodeError) -> Close {
-    Close::new(v2::CLOSE_INVALID, printable(&error.to_string(), MAX_REASON))
+    let code = match error {
+        codec::DecodeError::TooLong { .. } => v2::CLOSE_TOO_BIG,
+        _ => v2::CLOSE_INVALID,
+    };
+    Close::new(code, printable(&error.to_string(), MAX_REASON))
 }
 
 /// How a link is closed whose peer broke a rule (spec v2, BD-2).
