@@ -112,6 +112,7 @@ impl Keeper {
                 self.last_error = None;
             }
             self.last_error = end.last_error.or(self.last_error.take());
+            // Whatever a `Retry-After` of HTTP says (spec v1, H-24).
             let delay = end.wait.unwrap_or_else(|| self.next_delay(end.is_registered));
             warn!(relay = %url, "{}; next attempt in {:.1} s", end.text, delay.as_secs_f32());
             tokio::select! {

@@ -1,17 +1,21 @@
 //! Why a stream failed, in words for its user.
 
+mod v2_ends;
+
 use std::io;
 use std::time::Duration;
 
 use codec::DecodeError;
 use codec::v1;
+use codec::v2::{self, Code};
 use mux::v1::client::End;
+use mux::v2::StreamEnd;
 use transport::dial::DialError;
 use transport::printable::printable;
 use transport::system::system_text;
 use transport::tls::TlsError;
 
-use crate::config::Config;
+use crate::config::{Bind, Target};
 use crate::exit::Exit;
 
 /// Why a stream did not come about or did not end cleanly. The text is one line that says what
@@ -25,9 +29,50 @@ pub enum RunError {
     /// The relay was not reached, or what was reached is no relay.
     #[error(transparent)]
     Dial(#[from] DialError),
-    /// The relay refused the stream.
+    /// A relay or the agent refused the link or the stream, or ended it with a code of its own.
     #[error("{0}")]
     Refused(Refusal),
+    /// The agent does not have the stream any more.
+    #[error(
+        "agent \"{agent}\" no longer has the stream to {target}: {reason}; what was sent last may not have arrived (connect again; was the agent restarted?)"
+    )]
+    StreamLost {
+        /// The agent's name.
+        agent: String,
+        /// Host and port.
+        target: String,
+        /// What was said.
+        reason: String,
+    },
+    /// The stream's time was over before there was a way to the agent again.
+    #[error(
+        "no way to agent \"{agent}\" was found again in time{}; what was sent to {target} last may not have arrived (check the network and the relay, and connect again)",
+        last_known(cause)
+    )]
+    Unconfirmed {
+        /// The agent's name.
+        agent: String,
+        /// Host and port.
+        target: String,
+        /// What is known of the last failure.
+        cause: Option<String>,
+    },
+    /// A name is longer than protocol v2 can say.
+    #[error("{what} is longer than {} bytes (check it)", v2::MAX_NAME)]
+    TooLong {
+        /// Which name.
+        what: &'static str,
+    },
+    /// There is no listening where it was asked for.
+    #[error("cannot listen on {bind}: {} ({hint})", system_text(source))]
+    Listen {
+        /// Where.
+        bind: Bind,
+        /// What to try.
+        hint: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
     /// The relay did not answer in time.
     #[error("the relay at {relay} did not answer within {} s (is it overloaded?)", limit.as_secs())]
     NoAnswer {
@@ -162,20 +207,24 @@ impl RunError {
             Self::TargetReset { .. } => Exit::TargetReset,
             Self::Stalled { .. } => Exit::Stalled,
             Self::Protocol { .. } => Exit::Protocol,
+            Self::StreamLost { .. } => Exit::StreamLost,
+            Self::Unconfirmed { .. } => Exit::Unconfirmed,
+            Self::TooLong { .. } => Exit::Usage,
+            Self::Listen { .. } => Exit::CannotListen,
             Self::Input { .. } => Exit::Local,
             Self::Output { .. } => Exit::OutputClosed,
         }
     }
 
-    /// The error that an end of the stream stands for; none for a clean one.
+    /// The error that an end of a stream of protocol v1 stands for; none for a clean one.
     /// Spec v1, C-15 and X-18.
-    pub(crate) fn of(end: End, config: &Config) -> Option<Self> {
-        let relay = || config.relay_url.to_string();
-        let agent = || printable(&config.agent, 60);
-        let target = || config.target.to_string();
+    pub(crate) fn of_v1(end: End, place: &Place<'_>) -> Option<Self> {
+        let relay = || place.relay.clone();
+        let agent = || place.agent();
+        let target = || place.target.to_string();
         Some(match end {
             End::Finished | End::Local | End::Quiet => return None,
-            End::Refused(message) => Self::Refused(refusal(&message, config)),
+            End::Refused(message) => Self::Refused(refusal(&message, place)),
             End::TimedOut(limit) => Self::NoAnswer { relay: relay(), limit },
             End::Invalid(error) => Self::Protocol { relay: relay(), problem: problem(&error) },
             End::Violation(problem) => Self::Protocol { relay: relay(), problem },
@@ -215,10 +264,28 @@ impl RunError {
     }
 }
 
-fn refusal(message: &str, config: &Config) -> Refusal {
+/// Where a stream leads, for messages.
+#[derive(Debug, Clone)]
+pub(crate) struct Place<'a> {
+    /// The relay's URL.
+    pub(crate) relay: String,
+    /// The agent's name, as it was given.
+    pub(crate) agent: &'a str,
+    /// The target.
+    pub(crate) target: &'a Target,
+}
+
+impl Place<'_> {
+    fn agent(&self) -> String {
+        printable(self.agent, 60)
+    }
+}
+
+/// What a relay of protocol v1 refused.
+fn refusal(message: &str, place: &Place<'_>) -> Refusal {
     let exit = Exit::of_refusal(message);
-    let relay = &config.relay_url;
-    let agent = printable(&config.agent, 60);
+    let relay = &place.relay;
+    let agent = place.agent();
     let said = printable(message, 400);
     let report = said.strip_prefix(v1::ERROR_INITIATE_PREFIX.trim_end()).unwrap_or(&said).trim();
     let text = match exit {
@@ -229,23 +296,12 @@ fn refusal(message: &str, config: &Config) -> Refusal {
             format!("agent \"{agent}\" is not connected to {relay} (check its name, or start it)")
         }
         Exit::TargetRefused | Exit::TargetUnreachable | Exit::TimedOut => {
-            let target = config.target.to_string();
-            // Our agents name the target, too.
-            let same = format!("could not connect to {target}: ");
-            let report = report.strip_prefix(&same).unwrap_or(report);
-            let hint = match exit {
-                Exit::TargetRefused => {
-                    "does the service run there? host and port are as the agent sees them"
-                }
-                Exit::TimedOut => "is there a firewall between agent and target?",
-                _ => "check host, port and protocol, as the agent sees them",
-            };
-            format!("agent \"{agent}\" cannot reach {target}: {report} ({hint})")
+            unreached(exit, report, place)
         }
         Exit::AgentLost => {
             format!(
                 "agent \"{agent}\" was lost before it answered for {} (connect again; the agent's log may say why)",
-                config.target
+                place.target
             )
         }
         _ => format!("{relay} refused the stream: {said} (the relay's log may say why)"),
@@ -253,14 +309,34 @@ fn refusal(message: &str, config: &Config) -> Refusal {
     Refusal { exit, text }
 }
 
+/// The agent could not connect the target.
+fn unreached(exit: Exit, report: &str, place: &Place<'_>) -> String {
+    let (agent, target) = (place.agent(), place.target.to_string());
+    // Our agents name the target, too.
+    let same = format!("could not connect to {target}: ");
+    let report = report.strip_prefix(&same).unwrap_or(report);
+    let hint = match exit {
+        Exit::TargetRefused => {
+            "does the service run there? host and port are as the agent sees them"
+        }
+        Exit::TimedOut => "is there a firewall between agent and target?",
+        _ => "check host, port and protocol, as the agent sees them",
+    };
+    format!("agent \"{agent}\" cannot reach {target}: {report} ({hint})")
+}
+
 /// What to try when a link ended without an answer, whatever it ended with.
 const UNANSWERED: &str = "try again; if it stays, check the path of the URL, and the relay's log";
+
+fn last_known(cause: &Option<String>) -> String {
+    cause.as_ref().map(|cause| format!(" (last failure: {cause})")).unwrap_or_default()
+}
 
 fn problem(error: &DecodeError) -> String {
     printable(&error.to_string(), 200)
 }
 
-fn close_text(code: Option<u16>, reason: &str) -> String {
+pub(crate) fn close_text(code: Option<u16>, reason: &str) -> String {
     let reason = printable(reason, 200);
     match (code, reason.is_empty()) {
         (Some(v1::CLOSE_RESTART), true) => "the relay is restarting".into(),

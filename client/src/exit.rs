@@ -10,6 +10,7 @@ use codec::v1::{
     ERROR_AGENT_NOT_REGISTERED, ERROR_BAD_SECRET, ERROR_INITIATE_PREFIX, ERROR_NO_ANSWER,
     REASON_AGENT_LOST,
 };
+use codec::v2::Code;
 
 /// How a run of `access-client` ended. The discriminants are the exit statuses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -50,6 +51,18 @@ pub enum Exit {
     OutputClosed = 22,
     /// The stream took nothing for too long, and was given up.
     Stalled = 23,
+    /// The relay or the agent does not allow it.
+    Forbidden = 24,
+    /// The relay or the agent has no room.
+    NoRoom = 25,
+    /// The agent does not have the stream any more.
+    StreamLost = 26,
+    /// There was no way to the agent again in time.
+    Unconfirmed = 27,
+    /// Something failed at the relay or the agent that should not.
+    RemoteFailure = 28,
+    /// There is no listening where it was asked for.
+    CannotListen = 29,
     /// Ended by SIGHUP, as `ssh` ends its ProxyCommand.
     Hangup = 129,
     /// Ended by SIGINT.
@@ -60,7 +73,7 @@ pub enum Exit {
 
 impl Exit {
     /// Every way to end, in the order of the numbers.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 26] = [
         Self::Clean,
         Self::Local,
         Self::Usage,
@@ -78,6 +91,12 @@ impl Exit {
         Self::Protocol,
         Self::OutputClosed,
         Self::Stalled,
+        Self::Forbidden,
+        Self::NoRoom,
+        Self::StreamLost,
+        Self::Unconfirmed,
+        Self::RemoteFailure,
+        Self::CannotListen,
         Self::Hangup,
         Self::Interrupted,
         Self::Terminated,
@@ -100,7 +119,9 @@ impl Exit {
 
     const fn row(self) -> (&'static str, &'static str) {
         match self {
-            Self::Clean => ("clean", "the stream ended cleanly, as far as protocol v1 tells"),
+            Self::Clean => {
+                ("clean", "the stream ended cleanly; with protocol v1, as far as that tells")
+            }
             Self::Local => ("local", "unexpected error on this machine"),
             Self::Usage => ("usage", "wrong usage: a bad option, port or URL, or no secret"),
             Self::RelayUnreachable => {
@@ -127,9 +148,24 @@ impl Exit {
                 ("agent-lost", "the agent was lost while the stream was open or being opened")
             }
             Self::TargetReset => ("target-reset", "the target reset the connection"),
-            Self::Protocol => ("protocol", "the relay broke the protocol"),
+            Self::Protocol => {
+                ("protocol", "the relay or the agent broke the protocol, or says that we did")
+            }
             Self::OutputClosed => ("output-closed", "stdout was closed before the stream ended"),
             Self::Stalled => ("stalled", "the stream took no data for too long and was given up"),
+            Self::Forbidden => ("forbidden", "the relay or the agent does not allow it"),
+            Self::NoRoom => ("no-room", "the relay or the agent has no room for another stream"),
+            Self::StreamLost => {
+                ("stream-lost", "the agent no longer has the stream: it was restarted, say")
+            }
+            Self::Unconfirmed => (
+                "unconfirmed",
+                "no way to the agent again in time; what was sent last may not have arrived",
+            ),
+            Self::RemoteFailure => ("remote-failure", "an error inside the relay or the agent"),
+            Self::CannotListen => {
+                ("cannot-listen", "a port or socket to listen on cannot be had on this machine")
+            }
             Self::Hangup => ("hangup", "ended by SIGHUP"),
             Self::Interrupted => ("interrupted", "ended by SIGINT"),
             Self::Terminated => ("terminated", "ended by SIGTERM"),
@@ -172,6 +208,27 @@ impl Exit {
             Self::TimedOut
         } else {
             Self::TargetUnreachable
+        }
+    }
+
+    /// What a code of protocol v2 means that a relay or an agent ends or refuses a stream with (spec v2, EN-7).
+    pub const fn of_code(code: Code) -> Self {
+        match code {
+            Code::BadCredentials => Self::CredentialsRefused,
+            Code::NameInUse => Self::Refused,
+            Code::AgentOffline => Self::AgentNotConnected,
+            Code::Forbidden => Self::Forbidden,
+            Code::ConnectRefused => Self::TargetRefused,
+            Code::ConnectTimedOut => Self::TimedOut,
+            Code::Unreachable | Code::NameNotResolved | Code::ProtocolUnsupported => {
+                Self::TargetUnreachable
+            }
+            Code::TooManyStreams | Code::Overloaded => Self::NoRoom,
+            Code::NotResumable => Self::StreamLost,
+            Code::PeerReset => Self::TargetReset,
+            Code::ProtocolError => Self::Protocol,
+            Code::GoingAway => Self::AgentLost,
+            Code::Internal => Self::RemoteFailure,
         }
     }
 

@@ -5,7 +5,7 @@
 //! mode of its own; anything else is read and written on a thread of its own.
 
 use std::fs::OpenOptions;
-use std::io;
+use std::io::{self, IsTerminal as _};
 use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::pin::Pin;
@@ -35,6 +35,8 @@ pub enum Output {
     Pipe(pipe::Sender),
     /// A file, terminal or socket, written on a thread.
     Other(Stdout),
+    /// Shut down.
+    Closed,
 }
 
 impl Input {
@@ -94,6 +96,25 @@ pub fn input_hung_up() -> bool {
     poll(&mut polled, Some(&at_once)).is_ok() && polled[0].revents().contains(PollFlags::HUP)
 }
 
+/// Whether stdin is a terminal.
+pub fn input_is_terminal() -> bool {
+    io::stdin().is_terminal()
+}
+
+/// Has whoever reads stdout see its end: the descriptor becomes one of `/dev/null`. Where stdin and stdout are one
+/// socket, as with `sshd`, the other end sees nothing of a descriptor that is closed, so the socket's writing side is
+/// shut down.
+fn close_stdout() -> io::Result<()> {
+    let (input, output) = (rustix::fs::fstat(io::stdin()), rustix::fs::fstat(io::stdout())?);
+    let is_socket = FileType::from_raw_mode(output.st_mode) == FileType::Socket;
+    if is_socket && input.is_ok_and(|input| input.st_ino == output.st_ino) {
+        rustix::net::shutdown(io::stdout(), rustix::net::Shutdown::Write)?;
+    }
+    let nowhere = OpenOptions::new().write(true).open("/dev/null")?;
+    rustix::stdio::dup2_stdout(nowhere)?;
+    Ok(())
+}
+
 fn reopen(fd: impl AsFd, path: &str, options: &mut OpenOptions) -> io::Result<std::fs::File> {
     let kind = FileType::from_raw_mode(rustix::fs::fstat(fd)?.st_mode);
     if kind != FileType::Fifo {
@@ -124,6 +145,7 @@ impl AsyncWrite for Output {
         match self.get_mut() {
             Self::Pipe(pipe) => Pin::new(pipe).poll_write(cx, buf),
             Self::Other(stdout) => Pin::new(stdout).poll_write(cx, buf),
+            Self::Closed => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
         }
     }
 
@@ -131,13 +153,20 @@ impl AsyncWrite for Output {
         match self.get_mut() {
             Self::Pipe(pipe) => Pin::new(pipe).poll_flush(cx),
             Self::Other(stdout) => Pin::new(stdout).poll_flush(cx),
+            Self::Closed => Poll::Ready(Ok(())),
         }
     }
 
+    /// Closes the process's stdout for good, for its other users in this process, too.
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Pipe(pipe) => Pin::new(pipe).poll_shutdown(cx),
-            Self::Other(stdout) => Pin::new(stdout).poll_shutdown(cx),
+        let output = self.get_mut();
+        match output {
+            // What is written to a pipe is with its reader.
+            Self::Pipe(_) => {}
+            Self::Other(stdout) => std::task::ready!(Pin::new(stdout).poll_flush(cx))?,
+            Self::Closed => return Poll::Ready(Ok(())),
         }
+        *output = Self::Closed;
+        Poll::Ready(close_stdout())
     }
 }

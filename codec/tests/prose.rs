@@ -114,6 +114,8 @@ fn every_clause_is_cited_by_code_or_tests() {
     let cited: BTreeSet<String> = code()
         .into_iter()
         .filter(|path| !generated(path) && !path.ends_with("tests/prose.rs"))
+        // The cases of the conformance kit hold a peer to a clause; that is another matter, with a test of its own.
+        .filter(|path| !path.ends_with("tests/coverage.rs") && !path.iter().any(|it| it == "cases"))
         .flat_map(|path| citations(&std::fs::read_to_string(path).unwrap()))
         .collect();
     let excused: BTreeSet<&str> = NOT_CITED.iter().map(|(clause, _)| *clause).collect();

@@ -5,10 +5,13 @@ use std::future::pending;
 use std::io;
 use std::pin::Pin;
 use std::process::Stdio;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::thread;
+use std::time::Duration;
 
 use client::config::{Config, Target};
+use client::{Ends, Notice};
 use codec::v1::{
     AGENT_PATH, CLIENT_PATH, KEEP_ALIVE_UNKNOWN_MARKS, MAX_MESSAGE_TO_CLIENT,
     REASON_BAD_CREDENTIALS,
@@ -235,12 +238,12 @@ fn what_a_client_has_read_goes_out_before_it_leaves() -> io::Result<()> {
     let relay = RawRelay::new()?;
     let url = format!("ws://127.0.0.1:{}{CLIENT_PATH}", relay.port());
     let config = Config {
-        relay_url: url.parse().map_err(io::Error::other)?,
+        relay_urls: vec![url.parse().map_err(io::Error::other)?],
         secret: CLIENT_SECRET.to_owned().into(),
         ca_file: None,
         eof_timeout: None,
+        resume_for: Duration::ZERO,
         agent: AGENT.to_owned(),
-        target: Target { host: "127.0.0.1".to_owned(), port: 22 },
         protocol: "tcp".to_owned(),
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -248,7 +251,10 @@ fn what_a_client_has_read_goes_out_before_it_leaves() -> io::Result<()> {
         let (tell, told) = oneshot::channel();
         let stop = async { drop(told.await) };
         let input = LastWords(Some(tell));
-        runtime.block_on(client::run(&config, input, tokio::io::sink(), pending(), stop))
+        let target = Target { host: "127.0.0.1".to_owned(), port: 22 };
+        let output = tokio::io::sink();
+        let ends = Ends { input, output, output_closed: pending(), ends_with_target: false };
+        runtime.block_on(client::run(&config, &target, ends, Arc::new(|_: &Notice| {}), stop))
     });
     let mut link = accept_client(&relay)?;
     link.send_inner(&json!({ "kind": "start_ok" }))?;

@@ -1,5 +1,6 @@
 //! Where the state machines meet tokio.
 
+pub mod accept;
 pub mod awake;
 pub mod backoff;
 pub mod bell;

@@ -5,12 +5,14 @@ use std::future::pending;
 use std::io::{self, ErrorKind, Write as _};
 use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use agent::config::Config as AgentConfig;
 use anyhow::{Context, ensure};
 use clap::Parser;
 use client::config::{Config as ClientConfig, Target};
 use client::stdio::output_closed;
+use client::{Ends, Notice};
 use codec::Secret;
 use codec::v1::{AGENT_PATH, CLIENT_PATH};
 use relay::auth::Credentials;
@@ -84,16 +86,17 @@ async fn show() -> anyhow::Result<()> {
         ended.context("the agent ended")
     });
     let client = ClientConfig {
-        relay_url: format!("ws://{relay_address}{CLIENT_PATH}").parse()?,
+        relay_urls: vec![format!("ws://{relay_address}{CLIENT_PATH}").parse()?],
         secret: Secret::from(client_secret.clone()),
         ca_file: None,
         eof_timeout: None,
+        resume_for: codec::v2::RESUME_FOR,
         agent: AGENT.to_owned(),
-        target: Target { host: target_address.ip().to_string(), port: target_address.port() },
         protocol: "tcp".to_owned(),
     };
+    let target = Target { host: target_address.ip().to_string(), port: target_address.port() };
     let ended = tokio::select! {
-        ended = report(&client, &client_secret) => ended,
+        ended = report(&client, &target, &client_secret) => ended,
         Some(ended) = tasks.join_next() => ended.unwrap_or_else(|error| Err(error.into())),
         Some(ended) = agents.join_next() => ended.unwrap_or_else(|error| Err(error.into())),
         _ = signals.next() => Ok(()),
@@ -104,9 +107,10 @@ async fn show() -> anyhow::Result<()> {
 }
 
 /// Tries the tunnel, says how it went, and waits until nobody reads that any more.
-async fn report(client: &ClientConfig, client_secret: &str) -> anyhow::Result<()> {
-    let answer = try_tunnel(client).await?;
-    let ClientConfig { relay_url, target: Target { host, port }, .. } = client;
+async fn report(client: &ClientConfig, target: &Target, client_secret: &str) -> anyhow::Result<()> {
+    let answer = try_tunnel(client, target).await?;
+    let Target { host, port } = target;
+    let relay_url = client.relay_urls.first().context("no relay")?;
     say(&format!("relay   listens at {relay_url}"))?;
     say(&format!("agent   \"{AGENT}\" has dialled it"))?;
     say(&format!("target  listens on {host}:{port}; only the agent connects to it"))?;
@@ -130,13 +134,14 @@ fn is_unread(error: &anyhow::Error) -> bool {
 }
 
 /// One stream: reads the greeting, sends a line, gives what comes back.
-async fn try_tunnel(config: &ClientConfig) -> anyhow::Result<String> {
+async fn try_tunnel(config: &ClientConfig, target: &Target) -> anyhow::Result<String> {
     // The agent may need a moment to register; until then the relay does not know it.
     let mut attempts = 0;
     loop {
         attempts += 1;
         let (near, far) = tokio::io::duplex(4096);
         let (input, output) = tokio::io::split(far);
+        let ends = Ends { input, output, output_closed: pending(), ends_with_target: false };
         let talk = async {
             let mut near = BufReader::new(near);
             let mut line = String::new();
@@ -151,7 +156,7 @@ async fn try_tunnel(config: &ClientConfig) -> anyhow::Result<String> {
             Ok(line.trim_end().to_owned())
         };
         tokio::select! {
-            ended = client::run(config, input, output, pending(), pending()) => match ended {
+            ended = client::run(config, target, ends, Arc::new(|_: &Notice| {}), pending()) => match ended {
                 Err(error) if attempts < 100 && is_not_registered(&error) => {
                     tokio::time::sleep(std::time::Duration::from_millis(50)).await;
                 }

@@ -3,6 +3,8 @@
 mod attach;
 mod peer;
 #[cfg(test)]
+mod reject_tests;
+#[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
@@ -24,7 +26,7 @@ use crate::Wake;
 
 /// The streams of one party and the links that it has for them: sans-IO.
 ///
-/// - Getters: [`stream_count`](Self::stream_count), [`wants_read`](Self::wants_read), [`room`](Self::room),
+/// - Getters: [`stream_count`](Self::stream_count), [`interrupted_count`](Self::interrupted_count), [`wants_read`](Self::wants_read), [`room`](Self::room),
 ///   [`end`](Self::end), [`is_idle`](Self::is_idle), [`has_usable_link`](Self::has_usable_link).
 /// - From the peer and the clock: [`connect`](Self::connect), [`handle_control`](Self::handle_control),
 ///   [`handle_data`](Self::handle_data), [`link_lost`](Self::link_lost), [`handle_timeout`](Self::handle_timeout).
@@ -102,6 +104,12 @@ impl<W: Wake + Clone + Default> Endpoint<W> {
     /// Whether there is a link on which a stream may be opened.
     pub fn has_usable_link(&self) -> bool {
         self.links.values().any(Link::is_usable)
+    }
+
+    /// How many streams were interrupted and do not go on yet.
+    pub fn interrupted_count(&self) -> usize {
+        let waits = |stream: &&Stream<W>| stream.is_interrupted && !stream.is_over();
+        self.streams.values().filter(waits).count()
     }
 
     /// How a stream ended, if it has; none for one that was released.

@@ -148,6 +148,14 @@ impl SendHalf {
         Ok(())
     }
 
+    /// Sends everything again, none of which has reached anybody.
+    pub(crate) fn start_over(&mut self) {
+        debug_assert_eq!(self.freed, 0, "what reached nobody was not consumed");
+        self.sent = 0;
+        self.furthest = 0;
+        self.cursor = (0, 0);
+    }
+
     /// Whether the peer has consumed everything and the end.
     pub(crate) fn is_acknowledged(&self) -> bool {
         self.finished && self.freed > self.written

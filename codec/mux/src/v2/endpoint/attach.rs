@@ -35,6 +35,25 @@ impl<W: Wake + Clone + Default> Endpoint<W> {
         self.shed_detached(now);
     }
 
+    /// A relay that refuses a link has passed nothing on: what was attempted there for the first time was not
+    /// attempted. So the next `open` is the first again, which even an agent may serve that has just started.
+    pub(super) fn take_back_first_attempts(&mut self, now: Instant, link: LinkKey) {
+        let Some(refused) = self.links.get(&link) else { return };
+        let keys: Vec<StreamKey> = refused.numbers.values().copied().collect();
+        for key in keys {
+            let Some(stream) = self.streams.get_mut(&key) else { continue };
+            if stream.phase != Phase::Opening || stream.attempt != 1 {
+                continue;
+            }
+            stream.attempt = 0;
+            stream.send.start_over();
+            let patience = self.settings.resume_for.max(v2::OPENED_TIMEOUT);
+            stream.times.give_up.get_or_insert(now + patience);
+            self.detach(key);
+            self.register_times(key);
+        }
+    }
+
     /// Does what is due at `now`.
     pub fn handle_timeout(&mut self, now: Instant) {
         while let Some(&(due, key)) = self.timers.first()

@@ -60,6 +60,7 @@ impl<W: Wake + Clone + Default> Endpoint<W> {
                 }
                 let retry_after = reject.retry_after_ms.map(|ms| Duration::from_millis(ms.into()));
                 let (code, message) = (reject.code, reject.message);
+                self.take_back_first_attempts(now, link);
                 self.tell(Event::Rejected { link, code, message, retry_after });
             }
             Control::Goaway(goaway) => {

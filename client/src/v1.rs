@@ -1,38 +1,119 @@
-//! The client's link and the stream on it.
+//! One stream of protocol v1, which has a link to itself.
 
+use std::future::Future;
+use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use codec::v1::{self, ClientStart, data};
 use mux::v1::client::{End, Settings};
 use mux::v1::{ClientLink, Read, Room};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tracing::debug;
 use transport::bell::Bell;
-use transport::driver::{Close, Ended, Outgoing, Party, text_of_binary};
-use transport::pump;
+use transport::dial::Dialed;
+use transport::driver::{Close, Ended, Outgoing, Party, drive, text_of_binary};
+use transport::pump::{self, Pumped};
+use transport::websocket::{Role, Sizes, websocket};
 
 use crate::config::Config;
+use crate::error::{Place, RunError};
+use crate::run::Ends;
+
+/// Carries bytes between `ends` and the target, until the target is done and everything it sent is written, or until
+/// `shutdown` completes.
+///
+/// The end of the input does not end the stream, since v1 cannot tell the target of it (spec v1, C-14); `eof_timeout`
+/// can. An input that fails does end it, since bytes are missing.
+///
+/// # Errors
+/// [`RunError`] for every end that is not clean.
+pub(crate) async fn carry<I: AsyncRead, O: AsyncWrite, C: Future<Output = ()>>(
+    config: &Config,
+    place: &Place<'_>,
+    eof_timeout: Option<Duration>,
+    dialed: Dialed,
+    ends: Ends<I, O, C>,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), RunError> {
+    let Ends { input, output, output_closed, .. } = ends;
+    let sizes = Sizes { max_message: v1::MAX_MESSAGE_TO_CLIENT, before_start: None };
+    let socket = websocket(dialed.socket, &dialed.read_ahead, Role::Client, sizes).await;
+    let link = Link::new(config, place, eof_timeout);
+    let driving = async {
+        // Through the core rather than the driver's own way: what was read from `input` goes out before the close
+        // frame, unless the relay takes nothing (spec v1, X-22 and X-12).
+        let stop = async {
+            shutdown.await;
+            link.close();
+            std::future::pending::<Close>().await
+        };
+        let ended = drive(socket, &mut link.clone(), &link.bell, stop).await;
+        link.driven(ended);
+    };
+    let mut input_failure = None;
+    let sending = async {
+        match pump::outbound(&link, input).await {
+            Pumped::Finished => {
+                debug!("end of input");
+                link.finish();
+            }
+            Pumped::Failed(error) => {
+                input_failure = Some(error);
+                link.close();
+            }
+            Pumped::Over => {}
+        }
+        std::future::pending::<()>().await;
+    };
+    let receiving = async {
+        let pumped = tokio::select! {
+            pumped = pump::inbound(&link, output) => pumped,
+            () = output_closed => Pumped::Failed(io::ErrorKind::BrokenPipe.into()),
+        };
+        if let Pumped::Failed(_) = pumped {
+            link.close();
+        }
+        pumped
+    };
+    // The link is over when its driver is done; the stream, when its last byte is written too.
+    let received = tokio::select! {
+        ((), received) = async { tokio::join!(driving, receiving) } => received,
+        () = sending => Pumped::Over,
+    };
+    let target = || place.target.to_string();
+    if let Some(source) = input_failure {
+        return Err(RunError::Input { target: target(), source });
+    }
+    if let Pumped::Failed(source) = received {
+        return Err(RunError::Output { target: target(), source });
+    }
+    match link.take_end().and_then(|end| RunError::of_v1(end, place)) {
+        Some(error) => Err(error),
+        None => Ok(()),
+    }
+}
 
 /// The core of the link, shared by its driver and the two pumps.
 #[derive(Clone, Debug)]
-pub(crate) struct Link {
+struct Link {
     core: Arc<Mutex<ClientLink<Bell>>>,
     /// Rung when the core has changed and the driver should look.
-    pub(crate) bell: Bell,
+    bell: Bell,
     reader: Bell,
     writer: Bell,
 }
 
 impl Link {
-    /// A link that will ask for the configured target.
-    pub(crate) fn new(config: &Config) -> Self {
+    /// A link that will ask for a target.
+    fn new(config: &Config, place: &Place<'_>, eof_timeout: Option<Duration>) -> Self {
         let (reader, writer) = (Bell::default(), Bell::default());
-        let settings = Settings { eof_timeout: config.eof_timeout, ..Settings::default() };
+        let settings = Settings { eof_timeout, ..Settings::default() };
         let start = ClientStart {
             connection_target: config.agent.clone(),
-            target_ip: config.target.host.clone(),
-            target_port: config.target.port.into(),
+            target_ip: place.target.host.clone(),
+            target_port: place.target.port.into(),
             protocol: config.protocol.clone(),
             secret: config.secret.clone(),
         };
@@ -47,26 +128,26 @@ impl Link {
     }
 
     /// The local input has ended.
-    pub(crate) fn finish(&self) {
+    fn finish(&self) {
         self.core().finish(transport::now());
         self.bell.ring();
     }
 
     /// Ends the stream from our side.
-    pub(crate) fn close(&self) {
+    fn close(&self) {
         self.core().close();
         self.bell.ring();
     }
 
     /// The link's driver is done.
-    pub(crate) fn driven(&self, ended: Ended) {
+    fn driven(&self, ended: Ended) {
         if let Ended::Lost(cause) = ended {
             self.core().handle_loss(cause);
         }
     }
 
     /// How the stream ended.
-    pub(crate) fn take_end(&self) -> Option<End> {
+    fn take_end(&self) -> Option<End> {
         self.core().take_end()
     }
 }
