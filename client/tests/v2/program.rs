@@ -167,12 +167,12 @@ async fn an_absence_is_told_and_so_is_its_end() {
     assert_eq!(read, 1);
     relay.answer(Answer::Cut);
     relay.cut();
-    let mut line = move || {
+    let line = move || {
         let mut line = String::new();
         stderr.read_line(&mut line).unwrap();
         (line, stderr)
     };
-    let (away, mut stderr) = within(tokio::task::spawn_blocking(move || line())).await.unwrap();
+    let (away, mut stderr) = within(tokio::task::spawn_blocking(line)).await.unwrap();
     let start = format!("access-client: the link to the relay at {} was lost: ", relay.url());
     assert!(away.starts_with(&start), "{away}");
     assert!(away.ends_with("; the stream waits for up to 180 s\n"), "{away}");
