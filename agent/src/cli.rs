@@ -1,9 +1,10 @@
 //! The command line of `edge-agent`.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{ArgAction, Parser};
-use transport::program::{SecretArgs, SecretError, long_version};
+use transport::program::{self, SecretArgs, SecretError, long_version};
 use transport::url::RelayUrl;
 
 use crate::config::{Config, default_name};
@@ -22,10 +23,10 @@ Exit status: 0 ended by a signal, 1 could not start or failed, 2 wrong usage."#;
 #[derive(Debug, Clone, Parser)]
 #[command(name = "edge-agent", version = long_version!(), about = ABOUT, after_help = AFTER_HELP)]
 pub struct Cli {
-    /// The relay to register with: ws:// or wss://, with the path for agents
+    /// The relay to register with: ws:// or wss://, with the path for agents. If given several times, they take turns
     #[arg(long, value_name = "URL", default_value = "ws://127.0.0.1:8000/ws_for_edge_agents")]
-    #[arg(env = "HTTP_NETWORK_RELAY_URL", hide_env_values = true)]
-    pub relay_url: RelayUrl,
+    #[arg(env = "HTTP_NETWORK_RELAY_URL", hide_env_values = true, value_delimiter = ' ')]
+    pub relay_url: Vec<RelayUrl>,
 
     /// The name to register under [default: made from the host's name and random digits]
     #[arg(long, env = "HTTP_NETWORK_RELAY_NAME", hide_env_values = true)]
@@ -38,6 +39,11 @@ pub struct Cli {
     /// Trust the certificates in this PEM file too, for wss://
     #[arg(long, value_name = "FILE", env = "HTTP_NETWORK_RELAY_CA_FILE", hide_env_values = true)]
     pub ca_file: Option<PathBuf>,
+
+    /// How long a stream waits for its client when a link is lost: 90 to 300, or 0 for not at all
+    #[arg(long, value_name = "SECONDS", default_value = "180")]
+    #[arg(env = "HTTP_NETWORK_RELAY_RESUME_FOR", value_parser = program::resume_for)]
+    pub resume_for: Duration,
 
     /// Log more; twice for still more. Errors also name their causes
     #[arg(short, long, action = ArgAction::Count)]
@@ -53,9 +59,10 @@ impl Cli {
     pub fn into_config(self) -> Result<Config, SecretError> {
         Ok(Config {
             secret: self.secret.resolve()?,
-            relay_url: self.relay_url,
+            relay_urls: self.relay_url,
             name: self.name.unwrap_or_else(default_name),
             ca_file: self.ca_file,
+            resume_for: self.resume_for,
         })
     }
 }
@@ -88,13 +95,13 @@ mod tests {
             parse(arguments).map(Cli::into_config).expect("these options are right")
         };
         let defaults = config(&["--secret", ""])?;
-        assert_eq!(defaults.relay_url, "ws://127.0.0.1:8000/ws_for_edge_agents".parse()?);
+        assert_eq!(defaults.relay_urls, ["ws://127.0.0.1:8000/ws_for_edge_agents".parse()?]);
         assert!(defaults.name.starts_with("unnamed-fqdn-") && defaults.secret.expose().is_empty());
         assert_eq!(defaults.ca_file, None);
 
         let given = config(&["--n", "", "--s", "x", "--rel", "wss://r/p", "--ca", "ca.pem"])?;
         assert_eq!((given.name.as_str(), given.secret.expose()), ("", "x"));
-        assert_eq!(given.relay_url, "wss://r/p".parse()?);
+        assert_eq!(given.relay_urls, ["wss://r/p".parse()?]);
         assert_eq!(given.ca_file, Some(PathBuf::from("ca.pem")));
         assert!(
             !format!("{given:?}").contains('x'.to_string().as_str())

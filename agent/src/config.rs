@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use codec::Secret;
 use transport::url::RelayUrl;
@@ -9,14 +10,16 @@ use transport::url::RelayUrl;
 /// The configuration of an agent.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// The relay to register with, its path for agents included.
-    pub relay_url: RelayUrl,
+    /// Where the relay is, its path for agents included: one URL at least. They are tried in turn.
+    pub relay_urls: Vec<RelayUrl>,
     /// The name to register under. The relay knows a secret for it; the empty text is a name too.
     pub name: String,
     /// What proves that the name is ours.
     pub secret: Secret,
     /// PEM file with certificates to trust in addition to the system's.
     pub ca_file: Option<PathBuf>,
+    /// How long a stream waits for its client when a link is lost; zero ends it at once (spec v2, TM-4).
+    pub resume_for: Duration,
 }
 
 /// A name for an agent that was given none: `unnamed-fqdn-<full host name>-edge-agent-<8 hexadecimal digits>`, the digits

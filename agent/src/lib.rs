@@ -6,8 +6,10 @@
 #[cfg(feature = "cli")]
 pub mod cli;
 pub mod config;
+mod keep;
 mod link;
 mod serve;
+mod streams;
 mod targets;
 
 pub use serve::run;

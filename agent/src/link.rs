@@ -1,19 +1,24 @@
 //! One link to a relay, with its streams.
 
+use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use codec::v1;
+use codec::v1::{self, AgentStart, AgentToRelay};
 use mux::v1::AgentLink;
 use mux::v1::agent::{Event, Settings};
 use tokio::task::JoinSet;
 use tracing::{Instrument, debug, info, info_span, warn};
 use transport::backoff::Backoff;
 use transport::bell::Bell;
-use transport::driver::{Close, Ended, Outgoing, Party, text_of_binary};
+use transport::dial::Dialed;
+use transport::driver::{Close, Ended, Outgoing, Party, drive, text_of_binary};
 use transport::printable::printable;
+use transport::websocket::{Role, Sizes, websocket};
 
+use crate::config::Config;
+use crate::keep::LinkEnd;
 use crate::targets::{Seat, serve_target};
 
 /// What is known of the relay at the other end (spec v1, H-12).
@@ -197,5 +202,110 @@ impl Party for Link {
             self.conclude_registration();
         }
         self.shared.core().handle_timeout(now);
+    }
+}
+
+/// One link of protocol v1, from its `start` to its end.
+pub(crate) async fn run(
+    dialed: Dialed,
+    config: &Config,
+    last_error: Option<String>,
+    stop: impl Future<Output = ()>,
+) -> LinkEnd {
+    let relay = match dialed.headers.get(v1::RELAY_HEADER) {
+        Some(software) => {
+            debug!(relay_software = ?software, "the relay delivers tails");
+            RelayKind::DeliversTails
+        }
+        None => RelayKind::Unknown,
+    };
+    // Spec v1, L-4.
+    let sizes = Sizes { max_message: v1::MAX_MESSAGE_AT_AGENT, before_start: None };
+    let socket = websocket(dialed.socket, &dialed.read_ahead, Role::Client, sizes).await;
+    info!(peer = %dialed.peer, agent = %config.name, "link open");
+    let mut link = Link::new(start(config, last_error), relay);
+    let bell = link.bell();
+    // Spec v1, X-22.
+    let stop = async {
+        stop.await;
+        Close::new(v1::CLOSE_NORMAL, "")
+    };
+    let ended = drive(socket, &mut link, &bell, stop).await;
+    let is_registered = link.is_registered();
+    LinkEnd {
+        text: describe(&ended, is_registered),
+        last_error: failure(&ended),
+        is_registered,
+        wait: None,
+    }
+}
+
+fn start(config: &Config, last_error: Option<String>) -> String {
+    v1::encode(&AgentToRelay::Start(AgentStart {
+        // Null rather than absent (spec v1, A-1 and R-5).
+        last_error: Some(last_error),
+        name: Some(config.name.clone()),
+        secret: Some(config.secret.clone()),
+        extra: Default::default(),
+    }))
+}
+
+/// The `last_error` that the end of a link stands for, if it does: a close frame and the bare end of the TCP connection
+/// do not (spec v1, A-12). In our own words alone: what a relay says must not come back to it as a mark of K-9.
+fn failure(ended: &Ended) -> Option<String> {
+    match ended {
+        Ended::Violation(close) if close.code == v1::CLOSE_PING_TIMEOUT => {
+            Some("the relay did not answer pings".into())
+        }
+        Ended::Violation(close) => Some(format!("the relay broke the protocol ({})", close.code)),
+        Ended::Peer { .. } | Ended::Local(_) | Ended::Lost(_) => None,
+    }
+}
+
+/// Why a link ended, for the log, with what to try.
+fn describe(ended: &Ended, registered: bool) -> String {
+    match ended {
+        Ended::Peer { code: Some(v1::CLOSE_POLICY), reason }
+            if reason == v1::REASON_BAD_CREDENTIALS =>
+        {
+            format!("the relay refused this agent: {reason} (check --name and the secret)")
+        }
+        // To a start: most likely this is the path for clients (spec v1, C-8).
+        Ended::Peer { code: Some(code @ (v1::CLOSE_INVALID | v1::CLOSE_POLICY)), reason }
+            if !registered =>
+        {
+            format!(
+                "the relay takes no start of an agent there: {} (close code {code}) (check the path of the URL: \
+                 clients use {}, agents {})",
+                printable(reason, 200),
+                v1::CLIENT_PATH,
+                v1::AGENT_PATH
+            )
+        }
+        Ended::Peer { code: Some(v1::CLOSE_NAME_IN_USE), reason } => format!(
+            "the relay refused this agent: {} (stop the other agent, or choose another --name)",
+            printable(reason, 200)
+        ),
+        Ended::Peer { code: Some(v1::CLOSE_RESTART), .. } => "the relay is restarting".into(),
+        Ended::Peer { code: Some(v1::CLOSE_NORMAL), reason } if reason.is_empty() => {
+            let hint = if registered { "" } else { " (check --name and the secret)" };
+            format!("the relay closed the link without a reason{hint}")
+        }
+        Ended::Peer { code, reason } => {
+            let code = code.map_or("no code".into(), |code| code.to_string());
+            let reason = printable(reason, 200);
+            format!("the relay closed the link ({code}) {reason}").trim_end().into()
+        }
+        Ended::Local(close) => format!("closed ({})", close.code),
+        Ended::Violation(close) if close.code == v1::CLOSE_PING_TIMEOUT => {
+            "the relay does not answer pings".into()
+        }
+        Ended::Violation(close) => format!("the relay broke the protocol: {}", close.reason),
+        Ended::Lost(cause) if registered => format!("the link to the relay was lost: {cause}"),
+        Ended::Lost(cause) => format!(
+            "the link to the relay was lost before this agent was registered: {cause} (check the path of the URL, \
+             {} for agents; or the relay holds another link under this name)",
+            v1::AGENT_PATH
+        ),
     }
 }

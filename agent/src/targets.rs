@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use codec::v1::{self, data};
+use codec::v2::Code;
 use mux::v1::agent::{End, StreamKey};
 use mux::v1::{Read, Room};
 use socket2::SockRef;
@@ -15,7 +16,7 @@ use transport::bell::Bell;
 use transport::printable::printable;
 use transport::pump::{self, Pumped};
 use transport::system::system_text;
-use transport::tcp::connect_tcp;
+use transport::tcp::{ConnectErrorKind, connect_tcp};
 
 use crate::link::Shared;
 
@@ -127,29 +128,54 @@ pub(crate) async fn serve_target(seat: Seat, host: String, port: i64, protocol: 
             seat.opened();
             carry(&seat, target).await;
         }
-        Err(message) => {
+        Err(NotReached { message, .. }) => {
             info!("target not reached: {message}");
             seat.refused(message);
         }
     }
 }
 
-/// Connects to a target. The error is for the user of the client (spec v1, S-5).
-async fn dial(host: &str, port: i64, protocol: &str) -> Result<(TcpStream, SocketAddr), String> {
-    // Spec v1, S-3.
+/// Why a target was not reached.
+#[derive(Debug)]
+pub(crate) struct NotReached {
+    /// In the words of protocol v2 (spec v2, ER-1).
+    pub(crate) code: Code,
+    /// For the user of the client.
+    pub(crate) message: String,
+}
+
+/// Connects to a target (spec v1, S-3 and S-5).
+pub(crate) async fn dial(
+    host: &str,
+    port: i64,
+    protocol: &str,
+) -> Result<(TcpStream, SocketAddr), NotReached> {
+    let failed = |code, message| NotReached { code, message };
     if protocol != v1::PROTOCOL_TCP {
         let protocol = printable(protocol, 40);
-        return Err(format!("unsupported protocol \"{protocol}\" (this agent knows tcp)"));
+        let message = format!("unsupported protocol \"{protocol}\" (this agent knows tcp)");
+        return Err(failed(Code::ProtocolUnsupported, message));
     }
     let number = u16::try_from(port)
         .ok()
         .filter(|number| *number != 0)
-        .ok_or_else(|| format!("{port} is no port (1 to 65535)"))?;
+        .ok_or_else(|| failed(Code::Unreachable, format!("{port} is no port (1 to 65535)")))?;
     // The lookup of the name is within the time (spec v1, L-12).
     let connected = connect_tcp(host, number, v1::DIAL_TIMEOUT).await;
-    let target = connected.map_err(|error| printable(&error.to_string(), 600))?;
-    let address = target.peer_addr().map_err(|error| system_text(&error))?;
+    let target = connected
+        .map_err(|error| failed(code_of(error.kind()), printable(&error.to_string(), 600)))?;
+    let address =
+        target.peer_addr().map_err(|error| failed(Code::Unreachable, system_text(&error)))?;
     Ok((target, address))
+}
+
+fn code_of(kind: ConnectErrorKind) -> Code {
+    match kind {
+        ConnectErrorKind::NotResolved => Code::NameNotResolved,
+        ConnectErrorKind::Refused => Code::ConnectRefused,
+        ConnectErrorKind::TimedOut => Code::ConnectTimedOut,
+        _ => Code::Unreachable,
+    }
 }
 
 /// Carries bytes both ways until the stream ends.
@@ -197,9 +223,9 @@ async fn carry(seat: &Seat, stream: TcpStream) {
 /// The connection to a target. Dropping it resets the connection unless its end is clean: bytes may be missing, and the
 /// target must not take what came for all there was. So it is, too, when the link to the relay is lost.
 #[derive(Debug)]
-struct Target {
-    stream: TcpStream,
-    is_clean: bool,
+pub(crate) struct Target {
+    pub(crate) stream: TcpStream,
+    pub(crate) is_clean: bool,
 }
 
 impl Drop for Target {

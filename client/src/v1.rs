@@ -42,10 +42,12 @@ pub(crate) async fn carry<I: AsyncRead, O: AsyncWrite, C: Future<Output = ()>>(
     let socket = websocket(dialed.socket, &dialed.read_ahead, Role::Client, sizes).await;
     let link = Link::new(config, place, eof_timeout);
     let driving = async {
-        // Spec v1, X-22.
+        // Through the core rather than the driver's own way: what was read from `input` goes out before the close
+        // frame, unless the relay takes nothing (spec v1, X-22 and X-12).
         let stop = async {
             shutdown.await;
-            Close::new(v1::CLOSE_NORMAL, "")
+            link.close();
+            std::future::pending::<Close>().await
         };
         let ended = drive(socket, &mut link.clone(), &link.bell, stop).await;
         link.driven(ended);

@@ -289,7 +289,7 @@ where
     within::<D, T, MIN, MAX>(deserializer).map(Some)
 }
 
-/// Reads a text that is a UUID in lower case, with its four hyphens.
+/// Reads a text that is a UUID in lower case, with its four hyphens (spec v2, OP-1).
 ///
 /// # Errors
 ///
@@ -361,7 +361,7 @@ pub fn length_of(text: &str) -> impl fmt::Debug + use<> {
     Summary(format!("<{} characters>", text.len()))
 }
 
-/// For `Debug`: as much of a text as tells it from others in a log, but not enough to use it.
+/// For `Debug`: as much of a text as tells it from others in a log, but not enough to use it (spec v2, TR-4).
 #[must_use]
 pub fn beginning_of(text: &str) -> impl fmt::Debug + use<> {
     Summary(text.chars().take(8).flat_map(char::escape_debug).chain(['…']).collect())

@@ -35,7 +35,8 @@ pub trait Message: Serialize + DeserializeOwned {
 
 /// Reads a message.
 ///
-/// One JSON object, its message in an envelope, told apart by a kind (clauses M-1 and M-2).
+/// One JSON object, its message in an envelope, told apart by a kind (clauses M-1 and M-2), or without one (spec v2,
+/// FR-1), and no longer than [`Message::MAX_BYTES`] (FR-2), which is looked at first.
 /// Tolerant where the specification is (clauses ): any order of fields, unknown fields, repeated keys.
 /// Unknown fields carry nothing (clause E-4).
 /// The work is linear in the length of the text, and the memory within a small multiple of it.

@@ -12,6 +12,7 @@ use sha2::{Digest as _, Sha256};
 
 pub mod frames;
 pub mod process;
+pub mod profile;
 pub mod programs;
 pub mod python;
 pub mod targets;

@@ -1,3 +1,7 @@
-//! The conformance kit.
+//! The conformance kit: anyone's relay, agent or client against the specification, case by case.
 
+pub mod cases;
+pub mod cli;
 pub mod harness;
+pub mod kit;
+pub mod report;

@@ -90,6 +90,24 @@ fn silence_before_the_upgrade_ends_the_connection() -> io::Result<()> {
     Ok(())
 }
 
+#[test]
+fn a_peer_that_asks_and_asks_and_reads_no_answer_is_let_go() -> io::Result<()> {
+    let tunnel = Tunnel::ours();
+    let mut link = RawLink::dial(tunnel.port())?;
+    let many = "GET / HTTP/1.1\r\nHost: x\r\n\r\n".repeat(1000);
+    let error = loop {
+        if let Err(error) = link.write(many.as_bytes()) {
+            break error;
+        }
+    };
+    // Not the time-out of a write that nobody takes.
+    assert!(
+        matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset),
+        "{error:?}"
+    );
+    Ok(())
+}
+
 // ---- peers that do not leave ----
 
 /// Reads whatever comes to the end of the TCP connection, answering nothing; meanwhile pings each second if asked to.

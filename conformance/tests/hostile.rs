@@ -200,10 +200,19 @@ fn check_attack(port: u16, (name, attack, ends): Attack) -> io::Result<()> {
     Ok(())
 }
 
+/// The link of the other agent, by hand, once the relay has admitted it: a client may come on another link at once.
+fn other_agent(port: u16) -> io::Result<RawLink> {
+    let mut agent = RawLink::open(port, AGENT_PATH)?;
+    agent.send_inner(&agent_start(OTHER_AGENT.0, OTHER_AGENT.1))?;
+    // The answer to a start is silence, but this one comes after the start was handled.
+    agent.send(PING, b"admitted")?;
+    assert_eq!(agent.receive(), Received::Pong(b"admitted".to_vec()));
+    Ok(agent)
+}
+
 /// An agent of its own tries what it can on streams that are not its own.
 fn attack_streams(tunnel: &Tunnel) -> io::Result<()> {
-    let mut agent = RawLink::open(tunnel.port(), AGENT_PATH)?;
-    agent.send_inner(&agent_start(OTHER_AGENT.0, OTHER_AGENT.1))?;
+    let mut agent = other_agent(tunnel.port())?;
     for id in ["", "00000000-0000-4000-8000-000000000000", "no id at all"] {
         agent
             .send_inner(&json!({"kind": "tcp_data", "connection_id": id, "data_base64": "aGk="}))?;
@@ -333,13 +342,17 @@ fn a_bad_message_of_an_agent_ends_its_link_and_frees_its_name() -> io::Result<()
         (r#"{"inner":{"kind":"start_ok"}}"#, 1007),
         (r#"{"inner":{"kind":"tcp_data","connection_id":"x"}}"#, 1007),
     ] {
-        let mut agent = RawLink::open(tunnel.port(), AGENT_PATH)?;
-        agent.send_inner(&agent_start(OTHER_AGENT.0, OTHER_AGENT.1))?;
+        let mut agent = other_agent(tunnel.port())?;
+        let peer = agent.stream().local_addr()?;
         agent.send_text(bad)?;
         assert_eq!(agent.receive_message().close_code(), Some(code), "{bad}");
+        // It broke a rule, which is more than a link that ends.
+        let warned = |line: &str| line.contains(" WARN ") && line.contains(&format!("({code}) "));
+        tunnel.relay.wait_for_line("what was wrong", |line| {
+            (line.contains(&format!("peer={peer}}}")) && warned(line)).then_some(())
+        });
     }
-    let mut agent = RawLink::open(tunnel.port(), AGENT_PATH)?;
-    agent.send_inner(&agent_start(OTHER_AGENT.0, OTHER_AGENT.1))?;
+    let mut agent = other_agent(tunnel.port())?;
     let mut start = client_start(7);
     start["connection_target"] = OTHER_AGENT.0.into();
     let mut client = RawLink::open(tunnel.port(), CLIENT_PATH)?;
@@ -351,8 +364,7 @@ fn a_bad_message_of_an_agent_ends_its_link_and_frees_its_name() -> io::Result<()
 #[test]
 fn one_agent_cannot_touch_the_streams_of_another() -> io::Result<()> {
     let mut tunnel = Tunnel::ours();
-    let mut agent = RawLink::open(tunnel.port(), AGENT_PATH)?;
-    agent.send_inner(&agent_start(OTHER_AGENT.0, OTHER_AGENT.1))?;
+    let mut agent = other_agent(tunnel.port())?;
     let mut start = client_start(7);
     start["connection_target"] = OTHER_AGENT.0.into();
     let mut client = RawLink::open(tunnel.port(), CLIENT_PATH)?;

@@ -338,7 +338,7 @@ fn an_agent_refuses_targets_that_cannot_be_and_goes_on() -> io::Result<()> {
         ("127.0.0.1\0", json!(22)),
         ("\0", json!(22)),
         ("", json!(22)),
-        ("[::1]", json!(22)),
+        ("[::1", json!(22)),
         ("a..b", json!(22)),
         ("\u{1b}[31m\n", json!(22)),
         (&long, json!(22)),

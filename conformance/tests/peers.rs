@@ -1,9 +1,17 @@
 //! Our agent and our client against relays that a test scripts, frame by frame: what they say to each, what they make
 //! of its answers, and what they tell their user.
 
+use std::future::pending;
 use std::io;
+use std::pin::Pin;
 use std::process::Stdio;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::thread;
+use std::time::Duration;
 
+use client::config::{Config, Target};
+use client::{Ends, Notice};
 use codec::v1::{
     AGENT_PATH, CLIENT_PATH, KEEP_ALIVE_UNKNOWN_MARKS, MAX_MESSAGE_TO_CLIENT,
     REASON_BAD_CREDENTIALS,
@@ -14,6 +22,8 @@ use conformance::harness::tunnel::{
 };
 use conformance::harness::{Origin, Process};
 use serde_json::{Value, json};
+use tokio::io::{AsyncRead, ReadBuf};
+use tokio::sync::oneshot;
 
 /// A client that asks this relay for 127.0.0.1:22.
 fn client(port: u16) -> Client {
@@ -206,8 +216,57 @@ fn an_output_that_cannot_be_written_is_noticed() -> io::Result<()> {
     Ok(())
 }
 
+/// An input with a few last words; once they are read the client is told to stop.
+struct LastWords(Option<oneshot::Sender<()>>);
+
+impl AsyncRead for LastWords {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.0.take().is_none() {
+            return Poll::Pending;
+        }
+        buffer.put_slice(b"hello");
+        Poll::Ready(Ok(()))
+    }
+}
+
 #[test]
-fn a_hangup_right_behind_the_end_of_stdout_is_a_quiet_end() -> io::Result<()> {
+fn what_a_client_has_read_goes_out_before_it_leaves() -> io::Result<()> {
+    let relay = RawRelay::new()?;
+    let url = format!("ws://127.0.0.1:{}{CLIENT_PATH}", relay.port());
+    let config = Config {
+        relay_urls: vec![url.parse().map_err(io::Error::other)?],
+        secret: CLIENT_SECRET.to_owned().into(),
+        ca_file: None,
+        eof_timeout: None,
+        resume_for: Duration::ZERO,
+        agent: AGENT.to_owned(),
+        protocol: "tcp".to_owned(),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let client = thread::spawn(move || {
+        let (tell, told) = oneshot::channel();
+        let stop = async { drop(told.await) };
+        let input = LastWords(Some(tell));
+        let target = Target { host: "127.0.0.1".to_owned(), port: 22 };
+        let output = tokio::io::sink();
+        let ends = Ends { input, output, output_closed: pending(), ends_with_target: false };
+        runtime.block_on(client::run(&config, &target, ends, Arc::new(|_: &Notice| {}), stop))
+    });
+    let mut link = accept_client(&relay)?;
+    link.send_inner(&json!({ "kind": "start_ok" }))?;
+    assert_eq!(link.receive_inner(), json!({ "kind": "tcp_data", "data_base64": "aGVsbG8=" }));
+    assert_eq!(link.receive_message().close_code(), Some(1000));
+    close(link, 1000, "")?;
+    assert!(matches!(client.join(), Ok(Ok(()))));
+    Ok(())
+}
+
+/// How a client ends that gets SIGHUP right behind the end of its stdout: its exit status and what it says.
+fn hangup_behind_the_end_of_stdout() -> io::Result<(i32, Vec<String>)> {
     let relay = RawRelay::new()?;
     let port = relay.port();
     let mut command = client_command(Origin::Ours, &format!("ws://127.0.0.1:{port}{CLIENT_PATH}"));
@@ -220,9 +279,22 @@ fn a_hangup_right_behind_the_end_of_stdout_is_a_quiet_end() -> io::Result<()> {
     assert_eq!(link.receive_message().close_code(), Some(1000));
     close(link, 1000, "")?;
     client.signal(rustix::process::Signal::HUP);
-    assert_eq!(client.wait(), 129);
-    assert_eq!(client.stderr_at_end(), [""; 0]);
-    Ok(())
+    Ok((client.wait(), client.stderr_at_end()))
+}
+
+#[test]
+fn a_hangup_right_behind_the_end_of_stdout_is_a_quiet_end() -> io::Result<()> {
+    // The client waits for the signal for a third of a second only. A machine that stops us for that long between the
+    // two proves nothing, but not three times.
+    let mut seen = Vec::new();
+    for _ in 0..3 {
+        let (status, said) = hangup_behind_the_end_of_stdout()?;
+        if (status, said.len()) == (129, 0) {
+            return Ok(());
+        }
+        seen.push((status, said));
+    }
+    panic!("it takes the hangup for a failure: {seen:#?}");
 }
 
 /// The next link of an agent, up to its start: the link, and the `last_error` in it.

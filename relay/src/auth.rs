@@ -5,6 +5,7 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use codec::Secret;
 use serde_json::{Map, Value};
@@ -31,7 +32,14 @@ type Hash = [u8; 32];
 #[derive(Clone, Default)]
 pub struct Credentials {
     agents: HashMap<String, Hash>,
-    clients: Vec<Hash>,
+    clients: Vec<Client>,
+}
+
+#[derive(Clone)]
+struct Client {
+    secret: Hash,
+    /// Made when it is first asked for.
+    principal: OnceLock<String>,
 }
 
 /// Why a credentials file cannot be used. The text names the file and the place in it, never a secret.
@@ -158,7 +166,20 @@ impl Credentials {
     pub fn check_client(&self, secret: &Secret) -> bool {
         let offered = hash(secret.expose());
         let none = Choice::from(0);
-        self.clients.iter().fold(none, |found, known| found | offered.ct_eq(known)).into()
+        self.clients.iter().fold(none, |found, known| found | offered.ct_eq(&known.secret)).into()
+    }
+
+    /// The relay's name for the client that has this secret; none if no client has (spec v2, TR-1).
+    ///
+    /// It is made of the secret alone, so that every relay with this secret in its file says the same, after a restart
+    /// as well. Agents hear it, so it is made slowly: whoever has to guess a secret from it needs as long for each guess.
+    pub fn principal(&self, secret: &Secret) -> Option<&str> {
+        if !self.check_client(secret) {
+            return None;
+        }
+        let offered = hash(secret.expose());
+        let client = self.clients.iter().find(|client| client.secret == offered)?;
+        Some(client.principal.get_or_init(|| principal(secret)))
     }
 
     /// How many agents have a secret.
@@ -205,7 +226,7 @@ fn agents(document: &mut Map<String, Value>) -> Result<HashMap<String, Hash>, Cr
     agents.into_iter().map(entry).collect()
 }
 
-fn clients(document: &mut Map<String, Value>) -> Result<Vec<Hash>, CredentialsProblem> {
+fn clients(document: &mut Map<String, Value>) -> Result<Vec<Client>, CredentialsProblem> {
     let secrets = match document.remove(CLIENTS) {
         None => return Err(CredentialsProblem::MissingKey(CLIENTS)),
         Some(Value::Array(secrets)) => secrets,
@@ -213,8 +234,10 @@ fn clients(document: &mut Map<String, Value>) -> Result<Vec<Hash>, CredentialsPr
             return Err(wrong_type(&format!("\"{CLIENTS}\""), "a list of secrets", &other));
         }
     };
-    let entry =
-        |(index, secret)| secret_hash(secret, || format!("entry {} of \"{CLIENTS}\"", index + 1));
+    let entry = |(index, secret)| {
+        let secret = secret_hash(secret, || format!("entry {} of \"{CLIENTS}\"", index + 1))?;
+        Ok(Client { secret, principal: OnceLock::new() })
+    };
     secrets.iter().enumerate().map(entry).collect()
 }
 
@@ -243,6 +266,23 @@ fn wrong_type(place: &str, expected: &'static str, found: &Value) -> Credentials
 fn hash(secret: &str) -> Hash {
     Sha256::digest(secret.as_bytes()).into()
 }
+
+/// A name that tells nothing of a secret: the beginning of a hash of many rounds, for this purpose alone.
+fn principal(secret: &Secret) -> String {
+    let mut hash = [0; 32];
+    for _ in 0..ROUNDS {
+        let round = Sha256::new().chain_update(PURPOSE).chain_update(hash);
+        hash = round.chain_update(secret.expose()).finalize().into();
+    }
+    let digits: String = hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    format!("client-{digits}")
+}
+
+/// What the hashes of principals begin with, so that they are no other hashes.
+const PURPOSE: &[u8] = b"http-network-relay principal\0";
+
+/// Rounds of a principal's hash: some ten milliseconds, once for each secret that is used.
+const ROUNDS: u32 = 1 << 15;
 
 #[cfg(test)]
 mod tests {
@@ -275,6 +315,17 @@ mod tests {
             assert!(!credentials.check_client(&secret(offered)), "{offered:?}");
         }
         assert_eq!((credentials.agent_count(), credentials.client_secret_count()), (2, 2));
+    }
+
+    #[test]
+    fn a_client_has_a_name_that_depends_on_its_secret_alone() {
+        let one = credentials(r#"{"edge-agents": {}, "access-client-secrets": ["a", "b"]}"#);
+        let other = credentials(r#"{"edge-agents": {"x": "y"}, "access-client-secrets": ["a"]}"#);
+        let name = one.principal(&secret("a"));
+        assert_eq!(name, Some("client-1bb1ba719c4d9cf2"));
+        assert_eq!(other.principal(&secret("a")), name);
+        assert_ne!(one.principal(&secret("b")), name);
+        assert_eq!(other.principal(&secret("b")), None);
     }
 
     #[test]

@@ -83,6 +83,19 @@ impl<L: Clone + PartialEq> Registry<L> {
         Claim::Probe
     }
 
+    /// `link` takes the place of the holder, of which it comes: it is the same process. Gives that holder, and the
+    /// claimant that is refused since that process lives, to be woken.
+    pub fn succeed(&mut self, name: &str, link: L) -> Option<(L, Option<L>)> {
+        let entry = self.names.get_mut(name)?;
+        let before = std::mem::replace(&mut entry.holder, link);
+        let claimant = entry.claimant.as_mut().filter(|it| it.settled.is_none());
+        let refused = claimant.map(|claimant| {
+            claimant.settled = Some(Settled::Refused);
+            claimant.link.clone()
+        });
+        Some((before, refused))
+    }
+
     /// The holder `link` of `name` gave a sign of life. Gives the claimant that was refused by
     /// it, to be woken.
     pub fn alive(&mut self, name: &str, link: &L) -> Option<L> {
@@ -184,6 +197,18 @@ mod tests {
         assert_eq!(registry.poll_settled(now, "a", &2), Some(Settled::Granted));
         assert_eq!(registry.release("a", &2), None);
         assert!(registry.is_empty());
+    }
+
+    #[test]
+    fn a_link_of_the_same_process_takes_over_at_once() {
+        let (now, mut registry) = registry();
+        assert_eq!(registry.succeed("a", 2), Some((1, None)));
+        assert_eq!(registry.get("a"), Some(&2));
+        assert_eq!(registry.release("a", &1), None, "the old link's end does no harm");
+        assert_eq!(registry.claim(now, "a", 3), Claim::Probe);
+        assert_eq!(registry.succeed("a", 4), Some((2, Some(3))), "the process lives");
+        assert_eq!(registry.poll_settled(now, "a", &3), Some(Settled::Refused));
+        assert_eq!(registry.succeed("b", 4), None);
     }
 
     #[test]

@@ -254,10 +254,12 @@ impl<W: Wake> Routes<W> {
         self.routes.get(id).is_none_or(|route| route.client_paused.is_none())
     }
 
-    /// When the client's stream counts as stalled, unless its agent takes something before.
-    /// Spec v1, L-16.
+    /// When the client's stream counts as stalled, unless its agent takes something before. Not while the agent dials:
+    /// the data then waits for the answer, which has a time-out of its own.
+    /// Spec v1, L-16, C-9 and L-13.
     pub fn client_stalled_at(&self, id: &str) -> Option<Instant> {
-        let (_, since) = self.routes.get(id)?.client_paused.as_ref()?;
+        let route = self.routes.get(id).filter(|route| route.phase != Phase::Dialling)?;
+        let (_, since) = route.client_paused.as_ref()?;
         Some((*since).max(self.agent_progress) + self.settings.stall_timeout)
     }
 
@@ -363,7 +365,7 @@ impl<W: Wake> Routes<W> {
                 }
             }
             AgentToRelay::InitiateConnectionOk(message) => {
-                self.handle_opened(&message.connection_id);
+                self.handle_opened(now, &message.connection_id);
             }
             AgentToRelay::InitiateConnectionError(message) => {
                 if !self.is_answered(&message.connection_id) {
@@ -389,7 +391,7 @@ impl<W: Wake> Routes<W> {
     }
 
     /// The target is connected (spec v1, S-4).
-    fn handle_opened(&mut self, id: &str) {
+    fn handle_opened(&mut self, now: Instant, id: &str) {
         let Some((key, _)) = self.routes.get_key_value(id) else { return };
         let key = key.clone();
         let Some(route) = self.routes.get_mut(id) else { return };
@@ -399,6 +401,9 @@ impl<W: Wake> Routes<W> {
         }
         route.phase = Phase::Open;
         route.start_ok_due = true;
+        if let Some((_, since)) = &mut route.client_paused {
+            *since = now;
+        }
         route.client.wake();
         if !route.to_agent.is_empty() {
             self.turns.push_back(key);

@@ -416,6 +416,29 @@ fn a_client_whose_agent_takes_nothing_stalls_unless_the_link_moves() {
 }
 
 #[test]
+fn a_client_does_not_stall_while_its_agent_dials() {
+    // Its data waits for the answer at the relay; the agent is not to blame (spec v1, C-9, L-8 and L-13).
+    let mut relay = Relay::new();
+    let waiting = relay.ask("a");
+    assert_eq!(relay.agent_gets(), [initiate("a")]);
+    for _ in 0..2 {
+        relay.client_data("a", &[7; 90]);
+    }
+    assert!(!relay.routes.client_wants_read("a"));
+    assert_eq!(relay.routes.client_stalled_at("a"), None);
+
+    relay.now += v1::RELAY_ANSWER_TIMEOUT / 2;
+    let woken = waiting.0.get();
+    relay.hear_ok("a");
+    assert!(waiting.0.get() > woken);
+    // From here on the agent could take it.
+    assert_eq!(relay.routes.client_stalled_at("a"), Some(relay.now + v1::STALL_TIMEOUT));
+    assert_eq!(relay.agent_gets().len(), 2);
+    assert!(relay.routes.client_wants_read("a"));
+    assert_eq!(relay.routes.client_stalled_at("a"), None);
+}
+
+#[test]
 fn streams_take_turns() {
     let mut relay = Relay::with(|settings| settings.queue_bytes = 1000);
     relay.open("a");

@@ -6,7 +6,7 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use codec::v1;
+use codec::{v1, v2};
 use hyper::StatusCode;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -17,15 +17,17 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::{Instrument, debug, info, info_span, warn};
 use transport::bell::Bell;
+use transport::dial::Protocol;
 use transport::driver::{Close, drive};
 use transport::printable::printable;
 use transport::socket::Socket;
+use transport::streams::SIZES;
 use transport::websocket::{self, Sizes, websocket};
 
 use crate::auth::Credentials;
 use crate::directory::Directory;
 use crate::http::{Answer, Role, answer};
-use crate::session::{AgentSession, ClientSession};
+use crate::session::{AgentSession, ClientSession, LinkSession};
 
 /// Why a relay could not go on.
 #[derive(Debug, thiserror::Error)]
@@ -159,43 +161,54 @@ async fn connection(
         upgraded = http_phase(stream) => upgraded,
         _ = stopped.changed() => return,
     };
-    let Some((role, upgraded)) = upgraded else { return };
-    // Spec v1, L-10.
-    let deadline = transport::now() + v1::START_TIMEOUT;
+    let Some((role, protocol, upgraded)) = upgraded else { return };
+    // Spec v1, L-10, and spec v2, LK-6.
+    let patience = match protocol {
+        Protocol::V1 => v1::START_TIMEOUT,
+        Protocol::V2 => v2::HELLO_TIMEOUT,
+    };
+    let deadline = transport::now() + patience;
     let Ok(parts) = upgraded.downcast::<TokioIo<TcpStream>>() else {
         debug_assert!(false, "the upgraded connection is the one that was served");
         return;
     };
-    let sizes = Sizes {
-        // Spec v1, L-2.
-        max_message: v1::MAX_MESSAGE_TO_RELAY,
-        before_start: Some(v1::MAX_MESSAGE_BEFORE_START),
+    let sizes = match protocol {
+        Protocol::V1 => Sizes {
+            // Spec v1, L-2.
+            max_message: v1::MAX_MESSAGE_TO_RELAY,
+            before_start: Some(v1::MAX_MESSAGE_BEFORE_START),
+        },
+        Protocol::V2 => Sizes { before_start: Some(v2::MAX_BEFORE_WELCOME), ..SIZES },
     };
     let socket = Socket::Tcp(parts.io.into_inner());
     let socket = websocket(socket, &parts.read_buf, websocket::Role::Server, sizes).await;
     let bell = Bell::default();
     let stop = async move {
         let _ = stopped.changed().await;
-        // Spec v1, X-13.
+        // Spec v1, X-13, and spec v2, RL-10.
         Close::new(v1::CLOSE_RESTART, "")
     };
-    match role {
-        Role::Agent => {
+    match (protocol, role) {
+        (Protocol::V2, role) => {
+            let mut session = LinkSession::new(directory, bell.clone(), role, deadline);
+            drive(socket, &mut session, &bell, stop).await;
+        }
+        (Protocol::V1, Role::Agent) => {
             let mut session = AgentSession::new(directory, bell.clone(), deadline);
             drive(socket, &mut session, &bell, stop).await;
         }
-        Role::Client => {
+        (Protocol::V1, Role::Client) => {
             let mut session = ClientSession::new(directory, bell.clone(), deadline);
             drive(socket, &mut session, &bell, stop).await;
         }
     }
 }
 
-/// Answers requests until one asks for a link. None if the connection ended before.
-async fn http_phase(stream: TcpStream) -> Option<(Role, Upgraded)> {
-    let upgrade: Mutex<Option<(Role, OnUpgrade)>> = Mutex::new(None);
+/// Answers the request that a connection is there for. None if it did not ask for a link.
+async fn http_phase(stream: TcpStream) -> Option<(Role, Protocol, Upgraded)> {
+    let upgrade: Mutex<Option<(Role, Protocol, OnUpgrade)>> = Mutex::new(None);
     let service = service_fn(|mut request| {
-        let response = match answer(&request) {
+        let response = match answer(&request, false) {
             Answer::Plain(response) => {
                 if response.status() != StatusCode::OK {
                     let path = printable(request.uri().path(), 100);
@@ -203,9 +216,9 @@ async fn http_phase(stream: TcpStream) -> Option<(Role, Upgraded)> {
                 }
                 response
             }
-            Answer::Upgrade(role, response) => {
-                let on_upgrade = hyper::upgrade::on(&mut request);
-                *upgrade.lock().unwrap_or_else(PoisonError::into_inner) = Some((role, on_upgrade));
+            Answer::Upgrade(role, protocol, response) => {
+                let asked = (role, protocol, hyper::upgrade::on(&mut request));
+                *upgrade.lock().unwrap_or_else(PoisonError::into_inner) = Some(asked);
                 response
             }
         };
@@ -221,8 +234,9 @@ async fn http_phase(stream: TcpStream) -> Option<(Role, Upgraded)> {
     if let Err(error) = served {
         info!("no HTTP request: {error}");
     }
-    let (role, on_upgrade) = upgrade.into_inner().unwrap_or_else(PoisonError::into_inner)?;
-    Some((role, on_upgrade.await.ok()?))
+    let asked = upgrade.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let (role, protocol, on_upgrade) = asked?;
+    Some((role, protocol, on_upgrade.await.ok()?))
 }
 
 /// How long accepting pauses when descriptors or memory ran out, unless a connection ends.

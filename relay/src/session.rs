@@ -2,6 +2,7 @@
 
 mod agent;
 mod client;
+mod v2;
 
 use std::time::Instant;
 
@@ -13,6 +14,7 @@ use crate::large::{Budget, Reserved};
 
 pub(crate) use agent::AgentSession;
 pub(crate) use client::ClientSession;
+pub(crate) use v2::LinkSession;
 
 /// The close of a link whose first message is no `start`, or none came in time.
 /// Spec v1, A-5, A-6 and C-8.

@@ -202,11 +202,15 @@ pub fn layout(file: &str, name: &str, json: &Value) -> Result<Layout, Error> {
     }
     let rest = root.get("rest")?;
     rest.only(&["name", "description"])?;
+    let rest_name = rest.get("name")?;
+    if !is_field_name(&rest_name.text()?) {
+        return rest_name.fail("must be in snake case and no Rust keyword".into());
+    }
     Ok(Layout {
         name: name.to_owned(),
         description: root.get("description")?.text()?,
         fields,
-        rest: rest.get("name")?.text()?,
+        rest: rest_name.text()?,
         rest_description: rest.get("description")?.text()?,
     })
 }

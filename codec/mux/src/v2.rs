@@ -35,11 +35,11 @@ pub enum Side {
 /// Numbers that bound an endpoint.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
-    /// The window of a new stream, in bytes, per direction (spec v2, F-7).
+    /// The window of a new stream, in bytes, per direction (spec v2, FL-6).
     pub first_window: u64,
     /// How far a window may grow, in bytes.
     pub max_window: u64,
-    /// Bytes that all windows together may grow beyond their first size.
+    /// Bytes that all windows may have together.
     pub window_budget: u64,
     /// Bytes that streams without a link may keep in all; beyond it the one that has waited longest is dropped.
     pub detached_budget: u64,
@@ -54,7 +54,7 @@ impl Default for Settings {
         Self {
             first_window: v2::INITIAL_WINDOW,
             max_window: v2::MAX_WINDOW,
-            window_budget: 64 << 20,
+            window_budget: 1 << 30,
             detached_budget: 64 << 20,
             max_streams: 16_384,
             resume_for: Duration::ZERO,
@@ -64,7 +64,7 @@ impl Default for Settings {
 
 /// The id of a stream for life: a random UUID, which whoever knows it might try to take over.
 ///
-/// So it is shown shortened (spec v2, T-4).
+/// So it is shown shortened (spec v2, TR-4).
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StreamId(String);
 
@@ -111,7 +111,7 @@ pub struct Ask {
     pub port: u16,
     /// How, `tcp` for instance.
     pub protocol: String,
-    /// Who asks, if whoever opens is a relay (spec v2, T-1).
+    /// Who asks, if whoever opens is a relay (spec v2, TR-1).
     pub principal: Option<String>,
 }
 
@@ -238,7 +238,7 @@ pub enum Event<W> {
     },
 }
 
-/// What the other end of a stream did wrong: the stream is reset with `protocol_error` (spec v2, F-6).
+/// What the other end of a stream did wrong: the stream is reset with `protocol_error` (spec v2, FL-10).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
     /// More was sent than was granted.
@@ -259,6 +259,9 @@ pub enum Fault {
     /// It sent before it said `opened`.
     #[error("sent before it said opened")]
     NotOpened,
+    /// It says that both are through although they are not.
+    #[error("said done too early")]
+    DoneTooEarly,
     /// It said `opened` twice for one attempt.
     #[error("said opened twice")]
     OpenedTwice,
@@ -267,7 +270,7 @@ pub enum Fault {
     FrameSize,
 }
 
-/// What the peer of a link did wrong: the link is closed (spec v2, E-6).
+/// What the peer of a link did wrong: the link is closed (spec v2, BD-2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Violation {
@@ -280,6 +283,9 @@ pub enum Violation {
     /// A number that is not the next one.
     #[error("a stream number out of order")]
     NumberOrder,
+    /// A limit of the relay's that is out of its bounds.
+    #[error("a time in its welcome that is out of bounds")]
+    WelcomeBounds,
     /// A frame that is shorter than its header.
     #[error("a data frame without a header")]
     NoHeader,

@@ -8,66 +8,66 @@ use crate::Secret;
 use crate::fields::{FieldError, Fields};
 use crate::message::Message;
 
-/// A control message, in either direction of any link.
+/// A control message, in either direction of any link (FR-1, FR-10).
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 #[serde(tag = "kind")]
 pub enum Control {
-    /// The dialler introduces itself; always the first message.
+    /// The dialler introduces itself; always the first message (LK-1).
     #[serde(rename = "hello")]
     Hello(Hello),
-    /// The link is accepted.
+    /// The link is accepted (LK-2).
     #[serde(rename = "welcome")]
     Welcome(Welcome),
-    /// The link is refused.
+    /// The link is refused (LK-3).
     #[serde(rename = "reject")]
     Reject(Reject),
-    /// Connect to a target, unless the `id` is known.
+    /// Connect to a target, unless the `id` is known (OP-5).
     #[serde(rename = "open")]
     Open(Open),
-    /// Go on with a stream.
+    /// Go on with a stream (AT-4).
     #[serde(rename = "resume")]
     Resume(Resume),
-    /// The target is connected, and the stream attached here.
+    /// The target is connected, and the stream attached here (OP-6).
     #[serde(rename = "opened")]
     Opened(Opened),
-    /// The sender may free what was consumed, and go on to the limit.
+    /// The sender may free what was consumed, and go on to the limit (FL-4).
     #[serde(rename = "credit")]
     Credit(Credit),
-    /// No more bytes in this direction.
+    /// No more bytes in this direction (EN-1).
     #[serde(rename = "finish")]
     Finish(Finish),
-    /// The stream is over.
+    /// The stream is over (EN-6).
     #[serde(rename = "reset")]
     Reset(Reset),
-    /// The stream can be forgotten.
+    /// The stream has ended well (EN-4).
     #[serde(rename = "done")]
     Done(Done),
-    /// The stream is no longer attached here.
+    /// The stream is no longer attached here (AT-7).
     #[serde(rename = "interrupted")]
     Interrupted(Interrupted),
-    /// Reconnect, and resume there.
+    /// Connect elsewhere, and resume there (RL-11).
     #[serde(rename = "goaway")]
     Goaway(Goaway),
-    /// A message that this specification does not know.
+    /// A message whose meaning this specification does not know (CU-1).
     #[serde(rename = "custom")]
     Custom(Custom),
 }
 
-/// The first message of a dialler: who it is.
+/// The first message of a dialler: who it is (LK-1).
 #[derive(Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 pub struct Hello {
-    /// What the dialler is.
+    /// What the dialler is (LK-3).
     pub role: Role,
-    /// An agent's or relay's name; a client's may be empty.
+    /// What clients ask for, of an agent; a client's may be empty (LK-1).
     #[serde(deserialize_with = "crate::fields::within::<_, _, 0, 255>")]
     #[cfg_attr(feature = "schemars", schemars(length(max = 255)))]
     pub name: String,
-    /// What proves that the dialler may be here.
+    /// What proves that the dialler may be here (LK-2).
     #[cfg_attr(feature = "schemars", schemars(extend("writeOnly" = true)))]
     pub secret: Secret,
-    /// Names this run of the dialler's program: drawn at random when it starts, the same on all its links.
+    /// Names this run of the dialler's program: drawn at random when it starts, the same on all its links (LK-4).
     #[serde(deserialize_with = "crate::fields::within::<_, _, 1, 64>")]
     #[cfg_attr(feature = "schemars", schemars(length(min = 1, max = 64)))]
     pub instance: String,
@@ -83,7 +83,7 @@ pub struct Hello {
     )]
     #[cfg_attr(feature = "schemars", schemars(with = "String", length(max = 1024)))]
     pub last_error: Option<String>,
-    /// For programs that embed relay or agent: whatever they want to tell each other before the link is accepted.
+    /// For programs that embed relay or agent: what is to be said before the link is accepted (CU-2).
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",
@@ -107,7 +107,7 @@ impl fmt::Debug for Hello {
     }
 }
 
-/// The link is accepted, within the limits given.
+/// The link is accepted, within the limits given (LK-5).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 pub struct Welcome {
@@ -115,35 +115,36 @@ pub struct Welcome {
     #[serde(deserialize_with = "crate::fields::within::<_, _, 0, 255>")]
     #[cfg_attr(feature = "schemars", schemars(length(max = 255)))]
     pub software: String,
-    /// How many streams may be attached to this link at once.
+    /// How many numbers that are not over this link may have at once (LM-2).
     #[serde(deserialize_with = "crate::fields::within::<_, _, 1, 4294967295>")]
     #[cfg_attr(feature = "schemars", schemars(range(min = 1, max = 4294967295i64)))]
     pub max_streams: u32,
-    /// Most payload of one binary frame on this link, in bytes.
+    /// Most payload of one binary frame on this link, in bytes (FR-8).
     #[serde(deserialize_with = "crate::fields::within::<_, _, 8192, 65536>")]
     #[cfg_attr(feature = "schemars", schemars(range(min = 8192, max = 65536)))]
     pub max_data: u32,
-    /// How far a receiver's `limit` may lie beyond what it has consumed, in bytes.
-    #[serde(deserialize_with = "crate::fields::within::<_, _, 8192, 16777216>")]
-    #[cfg_attr(feature = "schemars", schemars(range(min = 8192, max = 16777216)))]
+    /// How far a receiver's `limit` may lie beyond what it has consumed, in bytes (FL-6).
+    #[serde(deserialize_with = "crate::fields::within::<_, _, 262144, 16777216>")]
+    #[cfg_attr(feature = "schemars", schemars(range(min = 262144, max = 16777216)))]
     pub max_window: u32,
-    /// How long a stream may be without a link before it ends, in milliseconds; 0: it ends at once.
+    /// How long a stream may wait for a link, in milliseconds; 0: not at all. No value between 0 and 90,000
+    /// (TM-4).
     #[serde(deserialize_with = "crate::fields::within::<_, _, 0, 300000>")]
     #[cfg_attr(feature = "schemars", schemars(range(min = 0, max = 300000)))]
     pub resume_for_ms: u32,
 }
 
-/// The link is refused; the relay closes it behind this message.
+/// The link is refused; the relay closes it behind this message (LK-2).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 pub struct Reject {
-    /// Why.
+    /// Why (ER-1).
     pub code: Code,
-    /// Why, for a person.
+    /// Why, for a person (ER-1).
     #[serde(deserialize_with = "crate::fields::within::<_, _, 0, 1024>")]
     #[cfg_attr(feature = "schemars", schemars(length(max = 1024)))]
     pub message: String,
-    /// When to try again, in milliseconds from now; absent: as the dialler likes.
+    /// When to try again, in milliseconds from now; absent: as the dialler likes (TM-6).
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",
@@ -156,15 +157,15 @@ pub struct Reject {
     pub retry_after_ms: Option<u32>,
 }
 
-/// Asks for a stream to a target, or for the one that was made of this `id` already.
+/// Asks for a stream to a target, or again for the one that has this `id` (OP-2, OP-10).
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 pub struct Open {
-    /// Number of the stream on this link from now on.
+    /// Number of the stream on this link from now on (FR-12).
     #[serde(deserialize_with = "crate::fields::within::<_, _, 1, 4294967295>")]
     #[cfg_attr(feature = "schemars", schemars(range(min = 1, max = 4294967295i64)))]
     pub stream: u32,
-    /// Names the stream for its life: a random UUID of the opener's, in lower case.
+    /// Names the stream for its life: a random UUID of the opener's, in lower case (OP-1).
     #[serde(deserialize_with = "crate::fields::uuid")]
     #[cfg_attr(
         feature = "schemars",
@@ -175,15 +176,15 @@ pub struct Open {
         )
     )]
     pub id: String,
-    /// Counts the stream's `open` and `resume`, from 1.
+    /// Counts the `open`s and `resume`s of the stream, from 1 (OP-1).
     #[serde(deserialize_with = "crate::fields::within::<_, _, 1, 4294967295>")]
     #[cfg_attr(feature = "schemars", schemars(range(min = 1, max = 4294967295i64)))]
     pub attempt: u32,
-    /// Name of the agent that is to connect.
+    /// Name of the agent that is to connect (OP-3).
     #[serde(deserialize_with = "crate::fields::within::<_, _, 0, 255>")]
     #[cfg_attr(feature = "schemars", schemars(length(max = 255)))]
     pub agent: String,
-    /// Host name or IP address of the target, as seen by the agent.
+    /// Host name or IP address of the target, as seen by the agent; IPv6 without brackets (OP-2).
     #[serde(deserialize_with = "crate::fields::within::<_, _, 1, 255>")]
     #[cfg_attr(feature = "schemars", schemars(length(min = 1, max = 255)))]
     pub host: String,
@@ -191,18 +192,18 @@ pub struct Open {
     #[serde(deserialize_with = "crate::fields::within::<_, _, 1, 65535>")]
     #[cfg_attr(feature = "schemars", schemars(range(min = 1, max = 65535)))]
     pub port: u16,
-    /// How to reach the target.
+    /// How to reach the target (OP-9).
     #[serde(deserialize_with = "crate::fields::within::<_, _, 1, 255>")]
     #[cfg_attr(feature = "schemars", schemars(length(min = 1, max = 255)))]
     pub protocol: String,
-    /// Offset up to which the acceptor may send.
+    /// Offset up to which the acceptor may send (FL-2).
     #[serde(deserialize_with = "crate::fields::within::<_, _, 0, 9007199254740991>")]
     #[cfg_attr(
         feature = "schemars",
         schemars(range(min = 0, max = 9007199254740991i64))
     )]
     pub limit: u64,
-    /// The relay's name for the client that asks. Only a relay writes it.
+    /// The relay's name for the client that asks. Only a relay writes it (TR-1).
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",
@@ -231,15 +232,15 @@ impl fmt::Debug for Open {
     }
 }
 
-/// Asks for a stream to go on that was opened before; never connects.
+/// Asks for a stream to go on that was opened before; never connects (AT-4, OP-13).
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 pub struct Resume {
-    /// A new number for the stream, on this link from now on.
+    /// A new number for the stream, on this link from now on (FR-12).
     #[serde(deserialize_with = "crate::fields::within::<_, _, 1, 4294967295>")]
     #[cfg_attr(feature = "schemars", schemars(range(min = 1, max = 4294967295i64)))]
     pub stream: u32,
-    /// The stream.
+    /// The stream (OP-1).
     #[serde(deserialize_with = "crate::fields::uuid")]
     #[cfg_attr(
         feature = "schemars",
@@ -250,36 +251,36 @@ pub struct Resume {
         )
     )]
     pub id: String,
-    /// Counts the stream's `open` and `resume`, from 1.
+    /// Counts the `open`s and `resume`s of the stream, from 1 (OP-1).
     #[serde(deserialize_with = "crate::fields::within::<_, _, 1, 4294967295>")]
     #[cfg_attr(feature = "schemars", schemars(range(min = 1, max = 4294967295i64)))]
     pub attempt: u32,
-    /// Name of the agent that holds the stream.
+    /// Name of the agent that holds the stream (OP-3).
     #[serde(deserialize_with = "crate::fields::within::<_, _, 0, 255>")]
     #[cfg_attr(feature = "schemars", schemars(length(max = 255)))]
     pub agent: String,
-    /// Offset up to which the opener holds the acceptor's bytes.
+    /// Offset up to which the opener has the acceptor's bytes (FL-3).
     #[serde(deserialize_with = "crate::fields::within::<_, _, 0, 9007199254740991>")]
     #[cfg_attr(
         feature = "schemars",
         schemars(range(min = 0, max = 9007199254740991i64))
     )]
     pub received: u64,
-    /// Offset up to which the opener has handed them on.
+    /// Offset up to which the opener has handed them on (FL-3).
     #[serde(deserialize_with = "crate::fields::within::<_, _, 0, 9007199254740991>")]
     #[cfg_attr(
         feature = "schemars",
         schemars(range(min = 0, max = 9007199254740991i64))
     )]
     pub consumed: u64,
-    /// Offset up to which the acceptor may send.
+    /// Offset up to which the acceptor may send (FL-2).
     #[serde(deserialize_with = "crate::fields::within::<_, _, 0, 9007199254740991>")]
     #[cfg_attr(
         feature = "schemars",
         schemars(range(min = 0, max = 9007199254740991i64))
     )]
     pub limit: u64,
-    /// The relay's name for the client that asks. Only a relay writes it.
+    /// The relay's name for the client that asks. Only a relay writes it (TR-1).
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",
@@ -307,29 +308,29 @@ impl fmt::Debug for Resume {
     }
 }
 
-/// The answer to `open` and `resume`: the stream flows.
+/// The answer to `open` and `resume`: the stream flows (OP-6, AT-5).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 pub struct Opened {
-    /// Number of the stream on this link.
+    /// Number of the stream on this link (FR-12).
     #[serde(deserialize_with = "crate::fields::within::<_, _, 1, 4294967295>")]
     #[cfg_attr(feature = "schemars", schemars(range(min = 1, max = 4294967295i64)))]
     pub stream: u32,
-    /// Offset up to which the acceptor holds the opener's bytes.
+    /// Offset up to which the acceptor has the opener's bytes (OP-7).
     #[serde(deserialize_with = "crate::fields::within::<_, _, 0, 9007199254740991>")]
     #[cfg_attr(
         feature = "schemars",
         schemars(range(min = 0, max = 9007199254740991i64))
     )]
     pub received: u64,
-    /// Offset up to which the acceptor has handed them on.
+    /// Offset up to which the acceptor has handed them on (FL-3).
     #[serde(deserialize_with = "crate::fields::within::<_, _, 0, 9007199254740991>")]
     #[cfg_attr(
         feature = "schemars",
         schemars(range(min = 0, max = 9007199254740991i64))
     )]
     pub consumed: u64,
-    /// Offset up to which the opener may send.
+    /// Offset up to which the opener may send (FL-2).
     #[serde(deserialize_with = "crate::fields::within::<_, _, 0, 9007199254740991>")]
     #[cfg_attr(
         feature = "schemars",
@@ -338,22 +339,22 @@ pub struct Opened {
     pub limit: u64,
 }
 
-/// What the receiver of one direction has handed on, and how far the sender may go.
+/// What the receiver of one direction has handed on, and how far the sender may go (FL-4).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 pub struct Credit {
-    /// Number of the stream on this link.
+    /// Number of the stream on this link (FR-12).
     #[serde(deserialize_with = "crate::fields::within::<_, _, 1, 4294967295>")]
     #[cfg_attr(feature = "schemars", schemars(range(min = 1, max = 4294967295i64)))]
     pub stream: u32,
-    /// Offset up to which the receiver has handed the bytes on.
+    /// Offset up to which the receiver has handed the bytes on (FL-3).
     #[serde(deserialize_with = "crate::fields::within::<_, _, 0, 9007199254740991>")]
     #[cfg_attr(
         feature = "schemars",
         schemars(range(min = 0, max = 9007199254740991i64))
     )]
     pub consumed: u64,
-    /// Offset up to which the sender may send.
+    /// Offset up to which the sender may send (FL-2).
     #[serde(deserialize_with = "crate::fields::within::<_, _, 0, 9007199254740991>")]
     #[cfg_attr(
         feature = "schemars",
@@ -362,15 +363,15 @@ pub struct Credit {
     pub limit: u64,
 }
 
-/// The end of one direction.
+/// The end of one direction (EN-1).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 pub struct Finish {
-    /// Number of the stream on this link.
+    /// Number of the stream on this link (FR-12).
     #[serde(deserialize_with = "crate::fields::within::<_, _, 1, 4294967295>")]
     #[cfg_attr(feature = "schemars", schemars(range(min = 1, max = 4294967295i64)))]
     pub stream: u32,
-    /// How many bytes there were in all.
+    /// How many bytes there were in all (FL-1).
     #[serde(deserialize_with = "crate::fields::within::<_, _, 0, 9007199254740990>")]
     #[cfg_attr(
         feature = "schemars",
@@ -379,41 +380,41 @@ pub struct Finish {
     pub offset: u64,
 }
 
-/// The stream is over, in both directions.
+/// The stream is over, in both directions (EN-6).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 pub struct Reset {
-    /// Number of the stream on this link.
+    /// Number of the stream on this link (FR-12).
     #[serde(deserialize_with = "crate::fields::within::<_, _, 1, 4294967295>")]
     #[cfg_attr(feature = "schemars", schemars(range(min = 1, max = 4294967295i64)))]
     pub stream: u32,
-    /// Why.
+    /// Why (ER-1).
     pub code: Code,
-    /// Why, for a person.
+    /// Why, for a person (ER-1).
     #[serde(deserialize_with = "crate::fields::within::<_, _, 0, 1024>")]
     #[cfg_attr(feature = "schemars", schemars(length(max = 1024)))]
     pub message: String,
 }
 
-/// Everything was handed on and acknowledged, in both directions.
+/// Everything was handed on and acknowledged, in both directions (EN-4).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 pub struct Done {
-    /// Number of the stream on this link.
+    /// Number of the stream on this link (FR-12).
     #[serde(deserialize_with = "crate::fields::within::<_, _, 1, 4294967295>")]
     #[cfg_attr(feature = "schemars", schemars(range(min = 1, max = 4294967295i64)))]
     pub stream: u32,
 }
 
-/// This number is over; the stream is not.
+/// This number is over; the stream is not (AT-6, RL-4).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 pub struct Interrupted {
-    /// Number of the stream on this link.
+    /// Number of the stream on this link (FR-12).
     #[serde(deserialize_with = "crate::fields::within::<_, _, 1, 4294967295>")]
     #[cfg_attr(feature = "schemars", schemars(range(min = 1, max = 4294967295i64)))]
     pub stream: u32,
-    /// Why the attempt was passed on to nobody; absent if it was, or may have been.
+    /// Why the attempt was passed on to nobody; absent if it was (RL-5).
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",
@@ -421,7 +422,7 @@ pub struct Interrupted {
     )]
     #[cfg_attr(feature = "schemars", schemars(with = "Code"))]
     pub code: Option<Code>,
-    /// Why, for a person.
+    /// Why, for a person (ER-1).
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",
@@ -431,29 +432,29 @@ pub struct Interrupted {
     pub message: Option<String>,
 }
 
-/// The relay drains: nothing new is opened here.
+/// The relay drains: nothing new is opened here (RL-10).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 pub struct Goaway {
-    /// Why, for a person.
+    /// Why, for a person (ER-1).
     #[serde(deserialize_with = "crate::fields::within::<_, _, 0, 1024>")]
     #[cfg_attr(feature = "schemars", schemars(length(max = 1024)))]
     pub message: String,
-    /// When to dial the same URL again, in milliseconds from now.
+    /// When to dial the same URL again, in milliseconds from now (RL-11).
     #[serde(deserialize_with = "crate::fields::within::<_, _, 0, 600000>")]
     #[cfg_attr(feature = "schemars", schemars(range(min = 0, max = 600000)))]
     pub reconnect_after_ms: u32,
 }
 
-/// For programs that embed relay or agent.
+/// For programs that embed relay or agent (CU-1).
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 pub struct Custom {
-    /// What message it is.
+    /// What message it is (CU-1).
     #[serde(deserialize_with = "crate::fields::within::<_, _, 0, 255>")]
     #[cfg_attr(feature = "schemars", schemars(length(max = 255)))]
     pub name: String,
-    /// What it says.
+    /// What it says: any JSON (CU-1).
     pub body: Value,
 }
 
@@ -466,7 +467,7 @@ impl fmt::Debug for Custom {
     }
 }
 
-/// What a dialler is.
+/// What a dialler is (LK-1).
 #[derive(
     Clone,
     Copy,
@@ -513,7 +514,7 @@ impl fmt::Display for Role {
     }
 }
 
-/// Why a link, an attempt or a stream is refused or over. The list is closed.
+/// Why a link, an attempt or a stream is refused or over. The list is closed (ER-1).
 #[derive(
     Clone,
     Copy,
@@ -531,7 +532,7 @@ pub enum Code {
     /// Name and secret do not belong together, or are unknown.
     #[serde(rename = "bad_credentials")]
     BadCredentials,
-    /// Another process holds the agent's name on a link that is alive.
+    /// Another process holds the agent's name on a link that is alive (RL-9).
     #[serde(rename = "name_in_use")]
     NameInUse,
     /// The agent is not connected to the relay.
@@ -543,7 +544,7 @@ pub enum Code {
     /// The target refused the connection.
     #[serde(rename = "connect_refused")]
     ConnectRefused,
-    /// The target did not answer in time.
+    /// The target did not answer in time, or nobody did (OP-8, OP-11).
     #[serde(rename = "connect_timed_out")]
     ConnectTimedOut,
     /// There is no way to the target.
@@ -552,19 +553,19 @@ pub enum Code {
     /// The agent found no address for the target's name.
     #[serde(rename = "name_not_resolved")]
     NameNotResolved,
-    /// The agent does not speak the protocol asked for.
+    /// The agent does not speak what is asked for: another protocol, or half-close (OP-9, ST-5).
     #[serde(rename = "protocol_unsupported")]
     ProtocolUnsupported,
     /// A limit on the number of streams or attempts is reached.
     #[serde(rename = "too_many_streams")]
     TooManyStreams,
-    /// The agent does not know the stream, or no longer.
+    /// The agent does not know the stream, or no longer, or it is not the asker's (EN-8, TR-2).
     #[serde(rename = "not_resumable")]
     NotResumable,
     /// What the endpoint stands for broke the stream off: the target, or the client's user.
     #[serde(rename = "peer_reset")]
     PeerReset,
-    /// The other side broke a rule of this specification.
+    /// The other side broke a rule of this specification (FL-10).
     #[serde(rename = "protocol_error")]
     ProtocolError,
     /// There is no memory left for this, now.
@@ -688,14 +689,14 @@ impl Message for Control {
     }
 }
 
-/// A binary frame: bytes of one stream, on the link that the frame is sent on.
+/// A binary frame: bytes of one stream, on the link that the frame is sent on (FR-7).
 pub mod data {
     /// How many bytes come before the rest of the frame.
     pub const HEADER_BYTES: usize = 4;
 
     /// What comes before the rest of the frame.
     ///
-    /// - `stream`: Number of the stream on this link; never 0.
+    /// - `stream`: Number of the stream on this link; never 0 (FR-12).
     #[must_use]
     pub fn header(stream: u32) -> [u8; HEADER_BYTES] {
         let mut header = [0; HEADER_BYTES];
@@ -705,8 +706,8 @@ pub mod data {
 
     /// Takes a frame apart; `None`: it has no whole header.
     ///
-    /// - `stream`: Number of the stream on this link; never 0.
-    /// - `payload`: The bytes.
+    /// - `stream`: Number of the stream on this link; never 0 (FR-12).
+    /// - `payload`: The bytes (FR-8).
     #[must_use]
     pub fn split(frame: &[u8]) -> Option<(u32, &[u8])> {
         let (header, rest) = frame.split_first_chunk::<HEADER_BYTES>()?;
@@ -754,13 +755,13 @@ pub const MAX_TIME: Duration = Duration::from_millis(600000);
 /// Payload of all frames that a dialler sends before it has read `welcome`. In bytes. Clause LK-6.
 pub const MAX_BEFORE_WELCOME: usize = 16384;
 
-/// How long a link may last before `welcome`, counted from the upgrade answer. Clause LK-6.
+/// How long a link may last before `hello`, and before `welcome`, counted from the upgrade answer. Clause LK-6.
 pub const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long the party that sent a close frame waits for the other's before it aborts the connection. Clause LK-10.
 pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What the opener may send before the answer to its first `open`. In bytes. Clause OP-5.
+/// What the opener may send before the answer to its first `open`. In bytes. Clause OP-4.
 pub const EARLY_DATA: u64 = 8192;
 
 /// How long an agent tries to reach a target, its name resolved in that time as well. Clause OP-8.
@@ -769,22 +770,19 @@ pub const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a client waits for the answer to an attempt before it leaves the number. Clause OP-11.
 pub const OPENED_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// The window that a receiver starts with, unless `max_window` is smaller. In bytes. Clause FL-6.
+/// The window that a receiver starts with; the smallest `max_window`. In bytes. Clause FL-6.
 pub const INITIAL_WINDOW: u64 = 262144;
 
 /// The largest `max_window`. In bytes. Clause FL-6.
 pub const MAX_WINDOW: u64 = 16777216;
 
-/// The smallest `max_window`: that of early data. In bytes. Clause FL-6.
-pub const MIN_WINDOW: u64 = 8192;
-
-/// How long a client that ends tries to get `done` or `reset` out. Clause EN-6.
+/// How long a client that ends tries to get `done` or `reset` out. Clause EN-7.
 pub const DONE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How long an agent remembers how a stream ended. Clause EN-8.
 pub const REMEMBERED_FOR: Duration = Duration::from_secs(600);
 
-/// How many ended streams an agent remembers. Clause EN-8.
+/// How many ended streams an agent remembers. Clause EN-9.
 pub const MAX_REMEMBERED: usize = 65536;
 
 /// How long a party sends nothing on a link before it sends a WebSocket ping. Clause TM-1.
@@ -802,8 +800,8 @@ pub const MIN_RESUME_FOR: Duration = Duration::from_secs(90);
 /// The longest such time. Clause TM-4.
 pub const MAX_RESUME_FOR: Duration = Duration::from_secs(300);
 
-/// Longest pause of a client, while a stream waits, between two attempts to go on. Clause TM-6.
-pub const RESUME_RETRY_MAX: Duration = Duration::from_secs(5);
+/// Longest pause of an opener between two attempts to go on with a stream. Clause TM-6.
+pub const RESUME_RETRY_MAX: Duration = Duration::from_secs(2);
 
 /// How long a link has to answer a ping that asks whether it is alive. Clause RL-9.
 pub const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -811,14 +809,14 @@ pub const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a relay stops reading a v1 agent for the sake of one stream that takes nothing. Clause ST-6.
 pub const STALL_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long a v1 agent's stream must be silent, once the v2 client has finished, before the relay closes it.
-/// Clause ST-5.
-pub const FINISH_LINGER: Duration = Duration::from_secs(10);
+/// How long the stream of a v1 agent is silent, once the v2 opener has finished, before the relay ends it. Clause
+/// ST-5.
+pub const FINISH_LINGER: Duration = Duration::from_secs(30);
 
 /// The dialler needs the link no longer. A WebSocket close code. Clause BD-1.
 pub const CLOSE_NORMAL: u16 = 1000;
 
-/// The peer broke the WebSocket protocol, or a rule of this specification. A WebSocket close code. Clause BD-1.
+/// The peer broke the WebSocket protocol or a rule of this one. A WebSocket close code. Clause BD-1.
 pub const CLOSE_PROTOCOL: u16 = 1002;
 
 /// A text frame that is no message. A WebSocket close code. Clause BD-1.

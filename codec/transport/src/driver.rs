@@ -7,7 +7,7 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use codec::{v1, v2};
 use futures_util::{Sink, Stream};
 use mux::{Keepalive, Verdict};
@@ -60,6 +60,16 @@ pub trait Party {
 
     /// Whether the peer should be pinged at once. True once for each wish.
     fn wants_probe(&mut self) -> bool {
+        false
+    }
+
+    /// How long nothing may come after the ping of [`Self::wants_probe`], if that is another time than [`Self::pace`] has.
+    fn probe_timeout(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Whether a link that is given up is aborted, so that nothing that it still holds arrives later.
+    fn aborts(&self) -> bool {
         false
     }
 
@@ -201,7 +211,7 @@ pub async fn drive<P: Party>(
     bell: &Bell,
     stop: impl Future<Output = Close>,
 ) -> Ended {
-    let (ended, stuck) = {
+    let (ended, is_stuck, is_given_up) = {
         let now = crate::now();
         let pace = party.pace();
         let mut driver = Driver {
@@ -218,14 +228,16 @@ pub async fn drive<P: Party>(
             blocked_since: None,
             complete: 0,
             closing: None,
+            is_given_up: false,
         };
         let ended = std::future::poll_fn(|cx| driver.poll(cx)).await;
         if driver.closing.is_none() {
             driver.party.handle_end(&ended);
         }
-        (ended, driver.unflushed)
+        (ended, driver.unflushed, driver.is_given_up)
     };
-    if stuck {
+    let is_gone = is_given_up || matches!(ended, Ended::Lost(_));
+    if is_stuck || (is_gone && party.aborts()) {
         // A peer that takes nothing is not to hold the system's buffers either.
         socket.into_inner().into_inner().abort();
     } else if !matches!(ended, Ended::Lost(_)) {
@@ -253,6 +265,8 @@ struct Driver<'a, P, S> {
     /// Bytes read from the socket that belong to complete messages.
     complete: u64,
     closing: Option<Closing>,
+    /// The peer is gone, as far as can be told.
+    is_given_up: bool,
 }
 
 /// Where reading a batch of messages stopped.
@@ -338,13 +352,17 @@ impl<P: Party, S: Future<Output = Close>> Driver<'_, P, S> {
     fn poll_clock(&mut self, now: Instant) -> Option<Ended> {
         if let Some(closing) = &self.closing {
             let is_due = now >= closing.deadline;
+            self.is_given_up |= is_due;
             return is_due.then(|| self.lost("the close frame was not answered".into()));
         }
         if self.party.poll_timeout().is_some_and(|due| now >= due) {
             self.party.handle_timeout(now);
         }
         if self.party.wants_probe() {
-            self.keepalive.probe(now);
+            match self.party.probe_timeout() {
+                Some(timeout) => self.keepalive.probe_within(now, timeout),
+                None => self.keepalive.probe(now),
+            }
         }
         // A peer that we do not read for cannot show that it lives, but it can take what we send.
         let silent = self
@@ -360,6 +378,7 @@ impl<P: Party, S: Future<Output = Close>> Driver<'_, P, S> {
                 self.ping(&fastrand::u32(..).to_be_bytes());
             }
             Verdict::Dead => {
+                self.is_given_up = true;
                 // Spec v1, K-3.
                 let close = Close::new(v1::CLOSE_PING_TIMEOUT, v1::REASON_PING_TIMEOUT);
                 self.start_close(now, Ended::Violation(close.clone()), &close, false);
@@ -499,31 +518,15 @@ impl<P: Party, S: Future<Output = Close>> Driver<'_, P, S> {
 
     fn poll_write(&mut self, cx: &mut Context<'_>, now: Instant) -> Result<(), Ended> {
         while self.closing.is_none() {
-            match Pin::new(&mut *self.socket).poll_ready(cx) {
-                Poll::Ready(Ok(())) => {}
-                Poll::Ready(Err(error)) => return Err(self.lost(describe(&error))),
-                Poll::Pending => {
-                    if let Some(close) = self.party.poll_abandon(now) {
-                        self.start_close(now, Ended::Local(close.clone()), &close, true);
-                    }
-                    break;
+            if !self.socket.get_ref().has_room() && self.poll_frames(cx, now).is_pending() {
+                if let Some(close) = self.party.poll_abandon(now) {
+                    self.start_close(now, Ended::Local(close.clone()), &close, true);
                 }
+                break;
             }
             if let Some(message) = self.party.poll_transmit(now) {
                 // One frame (spec v1, M-5).
-                let message = match message {
-                    Outgoing::Text(text) => Message::Text(text.into()),
-                    Outgoing::Binary { header, payload } => {
-                        let mut frame = BytesMut::with_capacity(header.len() + payload.len());
-                        frame.extend_from_slice(&header);
-                        frame.extend_from_slice(&payload);
-                        Message::Binary(frame.freeze())
-                    }
-                };
-                if let Err(error) = Pin::new(&mut *self.socket).start_send(message) {
-                    return Err(self.lost(describe(&error)));
-                }
-                self.unflushed = true;
+                self.socket.get_mut().queue(message);
             } else if let Some(payload) = self.party.poll_ping() {
                 self.ping(&payload.to_be_bytes());
             } else if let Some(close) = self.party.poll_close(now) {
@@ -532,6 +535,8 @@ impl<P: Party, S: Future<Output = Close>> Driver<'_, P, S> {
                 break;
             }
         }
+        // The library's frames go behind ours, but what it has begun goes first.
+        let _ = self.poll_frames(cx, now);
         if self.unflushed {
             match Pin::new(&mut *self.socket).poll_flush(cx) {
                 Poll::Ready(Ok(())) => {
@@ -560,6 +565,17 @@ impl<P: Party, S: Future<Output = Close>> Driver<'_, P, S> {
             }
         }
         Ok(())
+    }
+
+    /// Writes our own messages.
+    fn poll_frames(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<()> {
+        let polled = self.socket.get_mut().poll_frames(cx);
+        match polled {
+            Poll::Ready(()) if !self.unflushed => self.blocked_since = None,
+            Poll::Ready(()) => {}
+            Poll::Pending => _ = self.blocked_since.get_or_insert(now),
+        }
+        polled
     }
 
     fn ping(&mut self, payload: &[u8]) {

@@ -1,11 +1,13 @@
 //! Where the state machines meet tokio.
 
 pub mod accept;
+pub mod awake;
 pub mod backoff;
 pub mod bell;
 pub mod dial;
 pub mod driver;
 mod exchange;
+mod frames;
 pub mod printable;
 #[cfg(feature = "cli")]
 pub mod program;

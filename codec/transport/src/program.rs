@@ -14,6 +14,7 @@ mod signals;
 
 pub use arguments::{
     EXIT_FAILURE, EXIT_USAGE, EarlyExit, Variables, long_version, parse, parse_from, parse_integer,
+    resume_for,
 };
 pub use descriptors::{DescriptorLimit, raise_descriptor_limit};
 pub use failure::{StartError, fail, failure_line};

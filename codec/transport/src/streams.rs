@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::future::Future as _;
 use std::io;
 use std::pin::pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, ready};
 use std::time::{Duration, Instant};
@@ -16,12 +17,15 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use crate::bell::Bell;
 use crate::driver::{Close, Ended, Outgoing, Pace, Party};
 use crate::printable::printable;
+use crate::websocket::Sizes;
 
 /// An endpoint, shared. Clones are the same endpoint.
 #[derive(Clone, Debug)]
 pub struct Streams {
     core: Arc<Mutex<Endpoint<Bell>>>,
     owner: Bell,
+    /// How often the links were to be probed.
+    probes: Arc<AtomicUsize>,
 }
 
 impl Streams {
@@ -29,7 +33,7 @@ impl Streams {
     pub fn new(side: mux::v2::Side, settings: mux::v2::Settings) -> Self {
         let owner = Bell::default();
         let core = Endpoint::new(crate::now(), side, settings, fastrand::u64(..), owner.clone());
-        Self { core: Arc::new(Mutex::new(core)), owner }
+        Self { core: Arc::new(Mutex::new(core)), owner, probes: Arc::default() }
     }
 
     /// The core; held for one call at a time, never across an await.
@@ -54,11 +58,18 @@ impl Streams {
         }
     }
 
+    /// Asks all links for a sign of life: the machine has slept, or the like (spec v2, TM-7).
+    pub fn probe(&self) {
+        self.probes.fetch_add(1, Ordering::AcqRel);
+        self.core().wake_links();
+    }
+
     /// Begins a link, for a dialler with its `hello`; drive what is returned.
     pub fn link(&self, hello: Option<Control>) -> StreamsLink {
         let bell = Bell::default();
         let key = self.core().connect(crate::now(), hello, bell.clone());
-        StreamsLink { streams: self.clone(), key, bell, is_over: false }
+        let probes = self.probes.load(Ordering::Acquire);
+        StreamsLink { streams: self.clone(), key, bell, probes, is_over: false }
     }
 }
 
@@ -68,6 +79,8 @@ pub struct StreamsLink {
     streams: Streams,
     key: LinkKey,
     bell: Bell,
+    /// Those of [`Streams::probe`] that were seen to.
+    probes: usize,
     is_over: bool,
 }
 
@@ -112,12 +125,13 @@ impl Party for StreamsLink {
         self.streams.core().wants_read(self.key)
     }
 
-    fn poll_transmit(&mut self, _now: Instant) -> Option<Outgoing> {
-        self.streams.core().poll_transmit(self.key).map(outgoing)
+    fn poll_transmit(&mut self, now: Instant) -> Option<Outgoing> {
+        self.streams.core().poll_transmit(now, self.key).map(outgoing)
     }
 
     fn poll_close(&mut self, _now: Instant) -> Option<Close> {
-        None
+        let is_drained = self.streams.core().is_drained(self.key);
+        is_drained.then(|| Close::new(v2::CLOSE_NORMAL, ""))
     }
 
     fn handle_end(&mut self, _ended: &Ended) {
@@ -130,12 +144,29 @@ impl Party for StreamsLink {
 
     fn handle_timeout(&mut self, _now: Instant) {}
 
+    fn wants_probe(&mut self) -> bool {
+        let probes = self.streams.probes.load(Ordering::Acquire);
+        std::mem::replace(&mut self.probes, probes) != probes
+    }
+
+    fn probe_timeout(&self) -> Option<Duration> {
+        Some(v2::PROBE_TIMEOUT)
+    }
+
+    fn aborts(&self) -> bool {
+        true
+    }
+
     fn pace(&self) -> Pace {
         PACE
     }
 }
 
-/// The pings of a link of protocol v2 (spec v2, K-1).
+/// The sizes of a link of protocol v2 (spec v2, LM-1). A peer that sends more closes itself out.
+pub const SIZES: Sizes =
+    Sizes { max_message: data::HEADER_BYTES + v2::MAX_DATA, before_start: None };
+
+/// The pings of a link of protocol v2 (spec v2, TM-1).
 pub const PACE: Pace = Pace {
     interval: v2::PING_INTERVAL,
     timeout: v2::LINK_TIMEOUT.saturating_sub(v2::PING_INTERVAL),
@@ -162,12 +193,16 @@ pub fn split(message: Bytes) -> Result<(u32, Bytes), Close> {
     }
 }
 
-/// How a link is closed on which something came that is no message (spec v2, E-5).
+/// How a link is closed on which something came that is no message (spec v2, BD-1).
 pub fn invalid(error: &codec::DecodeError) -> Close {
-    Close::new(v2::CLOSE_INVALID, printable(&error.to_string(), MAX_REASON))
+    let code = match error {
+        codec::DecodeError::TooLong { .. } => v2::CLOSE_TOO_BIG,
+        _ => v2::CLOSE_INVALID,
+    };
+    Close::new(code, printable(&error.to_string(), MAX_REASON))
 }
 
-/// How a link is closed whose peer broke a rule (spec v2, E-6).
+/// How a link is closed whose peer broke a rule (spec v2, BD-2).
 pub fn violated(violation: &Violation) -> Close {
     Close::new(v2::CLOSE_PROTOCOL, violation.to_string())
 }
@@ -374,7 +409,7 @@ const BATCH: usize = 16;
 /// How long a sink may take nothing of what a stream brought before it was reset.
 const LAST_WRITES: Duration = Duration::from_secs(10);
 
-/// How long an ended stream's last message may take to leave (spec v2, C-4).
+/// How long an ended stream's last message may take to leave (spec v2, EN-7).
 pub const DONE_TIMEOUT: Duration = v2::DONE_TIMEOUT;
 
 thread_local! {

@@ -1,14 +1,16 @@
 //! The WebSocket of a link: tungstenite over a metered socket.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_tungstenite::WebSocketStream;
 pub use tokio_tungstenite::tungstenite::protocol::Role;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 
+use crate::driver::Outgoing;
+use crate::frames::Frames;
 use crate::socket::Socket;
 
 /// The WebSocket of a link.
@@ -45,11 +47,16 @@ pub async fn websocket(socket: Socket, read_ahead: &[u8], role: Role, sizes: Siz
         .max_write_buffer_size(BUFFER + WRITE_SLACK)
         .max_message_size(Some(sizes.max_message))
         .max_frame_size(Some(sizes.max_message));
-    let metered = Metered::new(socket, sizes.before_start.map(|most| most + BESIDE_START));
+    let limit = sizes.before_start.map(|most| most + BESIDE_START);
+    let metered = Metered::new(socket, role, limit);
     WebSocketStream::from_partially_read(metered, read_ahead.to_vec(), role, Some(config)).await
 }
 
-/// A socket that counts what it reads and writes, and may limit what it reads.
+/// A socket that counts what it reads and writes, may limit what it reads, and writes our own messages.
+///
+/// Our messages bypass the WebSocket library, which would copy each of them into a buffer of its own: they are queued
+/// here as whole frames, and written from where they are. The library reads, and writes pings, pongs and close frames;
+/// what it writes goes behind what is queued, and nothing of ours begins while a part of its own frames is missing.
 ///
 /// Once it can be written no more, it swallows what is written instead of failing: what the peer
 /// sent before it went away can still be read, and only its end is the link's.
@@ -62,12 +69,27 @@ pub struct Metered<S> {
     broken: bool,
     /// Bytes that may still be read; no limit if none.
     allowance: Option<usize>,
+    frames: Frames,
+    /// Frames were written that the socket, TLS for one, may still hold.
+    is_held: bool,
+    /// The library has written a part of a frame and not the rest.
+    is_torn: bool,
 }
 
 impl<S> Metered<S> {
-    /// A socket that reads at most `limit` bytes until [`Self::lift_limit`].
-    pub fn new(socket: S, limit: Option<usize>) -> Self {
-        Self { socket, read: 0, written: 0, broken: false, allowance: limit }
+    /// A socket that reads at most `limit` bytes until [`Self::lift_limit`]. `role` tells whether frames are masked.
+    pub fn new(socket: S, role: Role, limit: Option<usize>) -> Self {
+        let frames = Frames::new(role);
+        Self {
+            socket,
+            read: 0,
+            written: 0,
+            broken: false,
+            allowance: limit,
+            frames,
+            is_held: false,
+            is_torn: false,
+        }
     }
 
     /// Bytes that have been read so far.
@@ -90,9 +112,57 @@ impl<S> Metered<S> {
         self.allowance = None;
     }
 
+    /// Whether another message should be queued before what is there is written.
+    pub fn has_room(&self) -> bool {
+        self.frames.bytes() < BUFFER
+    }
+
+    /// Queues a message as one frame.
+    pub fn queue(&mut self, message: Outgoing) {
+        if !self.broken {
+            self.frames.push(message);
+        }
+    }
+
     /// The socket itself.
     pub fn into_inner(self) -> S {
         self.socket
+    }
+}
+
+impl<S: AsyncWrite + Unpin> Metered<S> {
+    /// Writes what is queued. Ready once all of it is with the system, or the socket takes nothing any more.
+    pub fn poll_frames(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        while !self.frames.is_empty() {
+            if self.is_torn {
+                // The library's own write is what is waited for.
+                return Poll::Pending;
+            }
+            let mut slices = [IoSlice::new(&[]); SLICES];
+            let slices = self.frames.slices(&mut slices);
+            match ready!(Pin::new(&mut self.socket).poll_write_vectored(cx, slices)) {
+                Ok(0) => self.fail(&io::ErrorKind::WriteZero.into()),
+                Ok(written) => {
+                    self.written += written as u64;
+                    self.is_held = true;
+                    self.frames.advance(written);
+                }
+                Err(error) => self.fail(&error),
+            }
+        }
+        if self.is_held && !self.broken {
+            if let Err(error) = ready!(Pin::new(&mut self.socket).poll_flush(cx)) {
+                self.fail(&error);
+            }
+            self.is_held = false;
+        }
+        Poll::Ready(())
+    }
+
+    fn fail(&mut self, error: &io::Error) {
+        tracing::debug!("the link takes no more: {error}");
+        self.broken = true;
+        self.frames.clear();
     }
 }
 
@@ -104,7 +174,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
     ) -> Poll<io::Result<()>> {
         let Some(allowance) = self.allowance else {
             let before = buf.filled().len();
-            std::task::ready!(Pin::new(&mut self.socket).poll_read(cx, buf))?;
+            ready!(Pin::new(&mut self.socket).poll_read(cx, buf))?;
             self.read += (buf.filled().len() - before) as u64;
             return Poll::Ready(Ok(()));
         };
@@ -113,7 +183,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
         }
         let most = allowance.min(buf.remaining());
         let mut limited = ReadBuf::new(buf.initialize_unfilled_to(most));
-        std::task::ready!(Pin::new(&mut self.socket).poll_read(cx, &mut limited))?;
+        ready!(Pin::new(&mut self.socket).poll_read(cx, &mut limited))?;
         let read = limited.filled().len();
         buf.advance(read);
         self.read += read as u64;
@@ -128,17 +198,22 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
+        if !self.is_torn {
+            ready!(self.poll_frames(cx));
+        }
         if self.broken {
             return Poll::Ready(Ok(buf.len()));
         }
-        match std::task::ready!(Pin::new(&mut self.socket).poll_write(cx, buf)) {
+        match ready!(Pin::new(&mut self.socket).poll_write(cx, buf)) {
             Ok(written) => {
                 self.written += written as u64;
+                // The library hands over all that it has at once.
+                self.is_torn = written < buf.len();
                 Poll::Ready(Ok(written))
             }
             Err(error) => {
-                tracing::debug!("the link takes no more: {error}");
-                self.broken = true;
+                self.fail(&error);
+                self.is_torn = false;
                 Poll::Ready(Ok(buf.len()))
             }
         }
@@ -148,7 +223,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
         if self.broken {
             return Poll::Ready(Ok(()));
         }
-        let flushed = std::task::ready!(Pin::new(&mut self.socket).poll_flush(cx));
+        let flushed = ready!(Pin::new(&mut self.socket).poll_flush(cx));
         self.broken = flushed.is_err();
         Poll::Ready(Ok(()))
     }
@@ -157,6 +232,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
         Pin::new(&mut self.socket).poll_shutdown(cx)
     }
 }
+
+/// Pieces of frames that are handed to the system at once.
+const SLICES: usize = 32;
 
 #[cfg(test)]
 mod tests {
@@ -167,7 +245,7 @@ mod tests {
     #[tokio::test]
     async fn the_limit_stops_the_reading_until_it_is_lifted() {
         let (mut far, near) = tokio::io::duplex(100);
-        let mut near = Metered::new(near, Some(4));
+        let mut near = Metered::new(near, Role::Server, Some(4));
         far.write_all(b"abcdefgh").await.unwrap();
         let mut buffer = [0; 8];
         assert_eq!(near.read(&mut buffer).await.unwrap(), 4);
@@ -182,7 +260,7 @@ mod tests {
     #[tokio::test]
     async fn what_came_before_the_peer_went_away_can_be_read_although_writing_fails() {
         let (mut far, near) = tokio::io::duplex(100);
-        let mut near = Metered::new(near, None);
+        let mut near = Metered::new(near, Role::Server, None);
         far.write_all(b"last words").await.unwrap();
         drop(far);
         near.write_all(b"never to arrive").await.unwrap();
@@ -196,7 +274,7 @@ mod tests {
     #[tokio::test]
     async fn written_bytes_are_counted() {
         let (_far, near) = tokio::io::duplex(5);
-        let mut near = Metered::new(near, None);
+        let mut near = Metered::new(near, Role::Server, None);
         assert_eq!(near.write(b"abcdefgh").await.unwrap(), 5);
         assert_eq!(near.written(), 5);
     }

@@ -75,7 +75,8 @@ async fn show() -> anyhow::Result<()> {
         ended.context("the relay ended")
     });
     let agent = AgentConfig {
-        relay_url: format!("ws://{relay_address}{AGENT_PATH}").parse()?,
+        relay_urls: vec![format!("ws://{relay_address}{AGENT_PATH}").parse()?],
+        resume_for: codec::v2::RESUME_FOR,
         name: AGENT.to_owned(),
         secret: Secret::from(agent_secret),
         ca_file: None,

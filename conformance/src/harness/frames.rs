@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 use std::io::{self, ErrorKind, Read as _, Write as _};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpListener, TcpStream, ToSocketAddrs};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
@@ -46,6 +47,70 @@ impl Received {
     }
 }
 
+/// One frame as it came, unmasked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Frame {
+    /// Its first byte: flags and opcode.
+    pub first: u8,
+    /// Whether it was masked.
+    pub is_masked: bool,
+    /// What it holds.
+    pub payload: Vec<u8>,
+}
+
+impl Frame {
+    /// The frame at the beginning of `bytes`, and its length there; `None` while it is not complete.
+    fn parse(bytes: &[u8]) -> Option<(Self, usize)> {
+        let second = *bytes.get(1)?;
+        let (length, mut end) = match second & 0x7f {
+            126 => (u64::from(u16::from_be_bytes(array(bytes.get(2..4)?))), 4),
+            127 => (u64::from_be_bytes(array(bytes.get(2..10)?)), 10),
+            short => (u64::from(short), 2),
+        };
+        let is_masked = second & 0x80 != 0;
+        let mut mask = [0; 4];
+        if is_masked {
+            mask = array(bytes.get(end..end + 4)?);
+            end += 4;
+        }
+        let start = end;
+        // A length beyond the memory of this machine is never complete.
+        end = start.checked_add(usize::try_from(length).ok()?)?;
+        let mut payload = bytes.get(start..end)?.to_vec();
+        for (byte, mask) in payload.iter_mut().zip(mask.iter().cycle()) {
+            *byte ^= mask;
+        }
+        Some((Self { first: bytes[0], is_masked, payload }, end))
+    }
+
+    /// Its opcode.
+    pub fn opcode(&self) -> u8 {
+        self.first & 0x0f
+    }
+
+    /// Whether it is the last one of its message.
+    pub fn is_final(&self) -> bool {
+        self.first & 0x80 != 0
+    }
+
+    /// What it says, taken for a whole message. An opcode that is none counts as text.
+    pub fn into_received(self) -> Received {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let payload = self.payload;
+        match self.first & 0x0f {
+            CLOSE if payload.len() >= 2 => {
+                let code = u16::from_be_bytes(array(&payload[..2]));
+                Received::Close(Some(code), text(&payload[2..]))
+            }
+            CLOSE => Received::Close(None, String::new()),
+            PING => Received::Ping(payload),
+            PONG => Received::Pong(payload),
+            BINARY => Received::Binary(payload),
+            _ => Received::Text(text(&payload)),
+        }
+    }
+}
+
 /// One WebSocket: its client's end from [`RawLink::dial`], or its server's from [`RawRelay`].
 #[derive(Debug)]
 pub struct RawLink {
@@ -78,7 +143,16 @@ impl RawLink {
     ///
     /// When nothing listens.
     pub fn dial(port: u16) -> io::Result<Self> {
-        Self::new(TcpStream::connect((Ipv4Addr::LOCALHOST, port))?, false)
+        Self::dial_at((Ipv4Addr::LOCALHOST, port))
+    }
+
+    /// Dials any address and says nothing.
+    ///
+    /// # Errors
+    ///
+    /// When nothing listens there.
+    pub fn dial_at(address: impl ToSocketAddrs) -> io::Result<Self> {
+        Self::new(TcpStream::connect(address)?, false)
     }
 
     fn new(stream: TcpStream, is_server: bool) -> io::Result<Self> {
@@ -92,16 +166,41 @@ impl RawLink {
     ///
     /// # Errors
     ///
-    /// When the connection ends first.
+    /// When the connection ends first, or nothing comes for [`DEADLINE`].
     pub fn read_head(&mut self) -> io::Result<&str> {
-        loop {
-            if let Some(end) = self.read_ahead.windows(4).position(|four| four == b"\r\n\r\n") {
-                let head: Vec<u8> = self.read_ahead.drain(..end + 4).collect();
-                self.head = String::from_utf8_lossy(&head).into_owned();
-                return Ok(&self.head);
-            }
-            self.read_more()?;
-        }
+        self.read_head_within(DEADLINE)
+    }
+
+    /// The same for another time. What has come by then is kept for the next attempt.
+    ///
+    /// # Errors
+    ///
+    /// When the connection ends first, or the time is over (`TimedOut`).
+    pub fn read_head_within(&mut self, limit: Duration) -> io::Result<&str> {
+        let head = self.read_within(limit, |bytes| {
+            let end = bytes.windows(4).position(|four| four == b"\r\n\r\n")? + 4;
+            Some((String::from_utf8_lossy(&bytes[..end]).into_owned(), end))
+        })?;
+        self.head = head;
+        Ok(&self.head)
+    }
+
+    /// Reads exactly so many bytes. What has come when it fails is kept for the next attempt.
+    ///
+    /// # Errors
+    ///
+    /// When the connection ends first, or the time is over (`TimedOut`).
+    pub fn read_bytes_within(&mut self, limit: Duration, length: usize) -> io::Result<Vec<u8>> {
+        self.read_within(limit, |bytes| Some((bytes.get(..length)?.to_vec(), length)))
+    }
+
+    /// The next frame. What has come of it when it fails is kept for the next attempt.
+    ///
+    /// # Errors
+    ///
+    /// When the connection ends first, or the time is over (`TimedOut`).
+    pub fn read_frame_within(&mut self, limit: Duration) -> io::Result<Frame> {
+        self.read_within(limit, Frame::parse)
     }
 
     /// The value of a header of the other side's half of the upgrade.
@@ -184,11 +283,9 @@ impl RawLink {
     ///
     /// When nothing comes for [`DEADLINE`].
     pub fn receive(&mut self) -> Received {
-        match self.read_frame() {
-            Ok(received) => received,
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-                panic!("nothing came for {DEADLINE:?}")
-            }
+        match self.read_frame_within(DEADLINE) {
+            Ok(frame) => frame.into_received(),
+            Err(error) if is_over_time(&error) => panic!("nothing came for {DEADLINE:?}"),
             Err(_) => Received::End,
         }
     }
@@ -219,49 +316,37 @@ impl RawLink {
         parsed.map_or_else(|error| panic!("{error}: {text}"), |mut value| value["inner"].take())
     }
 
-    fn read_frame(&mut self) -> io::Result<Received> {
-        let head = self.read_exactly(2)?;
-        let length = match head[1] & 0x7f {
-            126 => u64::from(u16::from_be_bytes(array(&self.read_exactly(2)?))),
-            127 => u64::from_be_bytes(array(&self.read_exactly(8)?)),
-            short => u64::from(short),
-        };
-        let is_masked = head[1] & 0x80 != 0;
-        let mask = if is_masked { array(&self.read_exactly(4)?) } else { [0; 4] };
-        let mut payload = self.read_exactly(usize::try_from(length).map_err(io::Error::other)?)?;
-        for (byte, mask) in payload.iter_mut().zip(mask.iter().cycle()) {
-            *byte ^= mask;
-        }
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        Ok(match head[0] & 0x0f {
-            CLOSE if payload.len() >= 2 => {
-                let code = u16::from_be_bytes(array(&payload[..2]));
-                Received::Close(Some(code), text(&payload[2..]))
-            }
-            CLOSE => Received::Close(None, String::new()),
-            PING => Received::Ping(payload),
-            PONG => Received::Pong(payload),
-            BINARY => Received::Binary(payload),
-            _ => Received::Text(text(&payload)),
-        })
-    }
-
-    fn read_exactly(&mut self, length: usize) -> io::Result<Vec<u8>> {
-        while self.read_ahead.len() < length {
-            self.read_more()?;
-        }
-        Ok(self.read_ahead.drain(..length).collect())
-    }
-
-    fn read_more(&mut self) -> io::Result<()> {
+    /// Reads until `parse` finds something at the beginning of what has come; it gives that, and its length.
+    fn read_within<T>(
+        &mut self,
+        limit: Duration,
+        parse: impl Fn(&[u8]) -> Option<(T, usize)>,
+    ) -> io::Result<T> {
+        let end = Instant::now() + limit;
         let mut buffer = [0; 1 << 16];
-        let read = self.stream.read(&mut buffer)?;
-        if read == 0 {
-            return Err(ErrorKind::UnexpectedEof.into());
+        loop {
+            if let Some((found, length)) = parse(&self.read_ahead) {
+                self.read_ahead.drain(..length);
+                return Ok(found);
+            }
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(ErrorKind::TimedOut.into());
+            }
+            self.stream.set_read_timeout(Some(left))?;
+            match self.stream.read(&mut buffer) {
+                Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
+                Ok(read) => self.read_ahead.extend_from_slice(&buffer[..read]),
+                Err(error) if is_over_time(&error) || error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
         }
-        self.read_ahead.extend_from_slice(&buffer[..read]);
-        Ok(())
     }
+}
+
+/// Whether a read failed because its time was over.
+pub fn is_over_time(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
 }
 
 fn array<const N: usize>(bytes: &[u8]) -> [u8; N] {
@@ -397,9 +482,14 @@ impl RawRelay {
     }
 }
 
+/// The value of `Sec-WebSocket-Accept` that a link's other side has asked for.
+pub fn accept_key(link: &RawLink) -> String {
+    derive_accept_key(link.header("Sec-WebSocket-Key").unwrap_or_default().as_bytes())
+}
+
 /// The answer to the upgrade that a link's other side has asked for.
 pub fn switching(link: &RawLink) -> String {
-    let accept = derive_accept_key(link.header("Sec-WebSocket-Key").unwrap_or_default().as_bytes());
+    let accept = accept_key(link);
     format!(
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
          Sec-WebSocket-Accept: {accept}\r\n\r\n"

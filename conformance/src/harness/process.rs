@@ -1,11 +1,12 @@
 //! A program that runs beside the test: its stderr line by line, its stdout as it comes, its exit status.
 
-use std::io::{BufRead as _, BufReader, Read};
+use std::collections::BTreeSet;
+use std::io::{self, BufRead as _, BufReader, Read};
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -29,8 +30,13 @@ impl<T> Shared<T> {
     }
 
     /// Waits for `found` to give something. `None` when the writer has ended without, or after [`DEADLINE`].
-    fn wait<R>(&self, mut found: impl FnMut(&T) -> Option<R>) -> Option<R> {
-        let end = Instant::now() + DEADLINE;
+    fn wait<R>(&self, found: impl FnMut(&T) -> Option<R>) -> Option<R> {
+        self.wait_within(DEADLINE, found)
+    }
+
+    /// The same for another time.
+    fn wait_within<R>(&self, limit: Duration, mut found: impl FnMut(&T) -> Option<R>) -> Option<R> {
+        let end = Instant::now() + limit;
         let mut guard = self.lock();
         loop {
             if let Some(result) = found(&guard.0) {
@@ -71,6 +77,13 @@ impl Output {
         full.unwrap_or_else(|| self.0.lock().0.clone())
     }
 
+    /// The same for another time than [`DEADLINE`].
+    pub fn wait_for_within(&self, limit: Duration, length: usize) -> Vec<u8> {
+        let full =
+            self.0.wait_within(limit, |bytes| (bytes.len() >= length).then(|| bytes.clone()));
+        full.unwrap_or_else(|| self.0.lock().0.clone())
+    }
+
     /// All bytes, once the program has closed its stdout.
     ///
     /// # Panics
@@ -107,6 +120,21 @@ impl Output {
     }
 }
 
+/// The processes that were started here and were not yet waited for.
+static RUNNING: Mutex<BTreeSet<u32>> = Mutex::new(BTreeSet::new());
+
+fn running() -> MutexGuard<'static, BTreeSet<u32>> {
+    RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Kills every process that was started here and still runs, for a program that has to end at once.
+pub fn kill_all() {
+    for pid in running().iter().filter_map(|&pid| Pid::from_raw(i32::try_from(pid).ok()?)) {
+        // It may just have ended.
+        let _ = kill_process(pid, Signal::KILL);
+    }
+}
+
 /// A running program. It is killed when this is dropped.
 #[derive(Debug)]
 pub struct Process {
@@ -124,9 +152,23 @@ impl Process {
     ///
     /// When it cannot be started.
     pub fn start(name: &str, mut command: Command, is_ours: bool) -> Self {
+        Self::spawn(name, &mut command, is_ours)
+            .unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"))
+    }
+
+    /// The same, for a program that may be missing.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be started.
+    pub fn spawn(name: &str, command: &mut Command, is_ours: bool) -> io::Result<Self> {
         command.stderr(Stdio::piped());
-        let mut child =
-            command.spawn().unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
+        let mut child = {
+            let mut running = running();
+            let child = command.spawn()?;
+            running.insert(child.id());
+            child
+        };
         let stderr = Arc::new(Shared::<Vec<String>>::default());
         if let Some(pipe) = child.stderr.take() {
             let stderr = Arc::clone(&stderr);
@@ -141,7 +183,7 @@ impl Process {
                 stderr.change(|content| content.1 = true);
             });
         }
-        Self { name: name.to_owned(), child, stderr, is_ours }
+        Ok(Self { name: name.to_owned(), child, stderr, is_ours })
     }
 
     /// The process id.
@@ -200,6 +242,15 @@ impl Process {
         self.wait_for_lines(what, |lines| lines.iter().find_map(|line| found(line)))
     }
 
+    /// The result of `found` on the first line that has one; `None` if no such line comes in time.
+    pub fn line_within<R>(
+        &self,
+        limit: Duration,
+        mut found: impl FnMut(&str) -> Option<R>,
+    ) -> Option<R> {
+        self.stderr.wait_within(limit, |lines| lines.iter().find_map(|line| found(line)))
+    }
+
     /// Waits for a line that holds `text`.
     ///
     /// # Panics
@@ -221,12 +272,34 @@ impl Process {
     pub fn kill(&mut self) {
         // Ending twice is no error.
         let _ = self.child.kill();
+        // Its number may be given to another process as soon as it was waited for.
+        let mut running = running();
         let _ = self.child.wait();
+        running.remove(&self.child.id());
     }
 
     /// Its exit status, if it has ended.
     pub fn ended(&mut self) -> Option<ExitStatus> {
-        self.child.try_wait().ok().flatten()
+        let mut running = running();
+        let status = self.child.try_wait().ok().flatten();
+        if status.is_some() {
+            running.remove(&self.child.id());
+        }
+        status
+    }
+
+    /// Its exit status once it has ended, or minus the number of the signal that ended it; `None` if it still runs
+    /// after `limit`.
+    pub fn wait_within(&mut self, limit: Duration) -> Option<i32> {
+        let mut status = None;
+        super::holds_within(limit, || {
+            status = self.ended();
+            status.is_some()
+        });
+        let code = |status: ExitStatus| {
+            status.code().or_else(|| status.signal().map(|signal| -signal)).unwrap_or(i32::MIN)
+        };
+        status.map(code)
     }
 
     /// Waits for its end. The result is its exit status, or minus the number of the signal that ended it.
@@ -235,15 +308,8 @@ impl Process {
     ///
     /// When it does not end.
     pub fn wait(&mut self) -> i32 {
-        let mut status = None;
-        let ended = super::holds_within(DEADLINE, || {
-            status = self.ended();
-            status.is_some()
-        });
-        assert!(ended, "{} still runs; it said: {:#?}", self.name, self.stderr());
-        status
-            .and_then(|status| status.code().or_else(|| status.signal().map(|signal| -signal)))
-            .unwrap_or(i32::MIN)
+        self.wait_within(DEADLINE)
+            .unwrap_or_else(|| panic!("{} still runs; it said: {:#?}", self.name, self.stderr()))
     }
 
     /// How many descriptors it has open.

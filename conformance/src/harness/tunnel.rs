@@ -23,6 +23,8 @@ pub const AGENT_SECRET: &str = "canary-agent-5d41402a";
 pub const OTHER_AGENT: (&str, &str) = ("kitchen", "canary-other-7d793037");
 /// The clients' secret in every tunnel.
 pub const CLIENT_SECRET: &str = "canary-client-b6d767d2";
+/// Another secret that clients may use.
+pub const OTHER_CLIENT_SECRET: &str = "canary-client-2c26b46b";
 
 /// A relay with an agent. Both end when this is dropped.
 #[derive(Debug)]
@@ -242,17 +244,22 @@ impl Client {
     }
 }
 
+/// The credentials of all tunnels, and of every relay that the kit tests.
+pub fn credentials() -> Value {
+    let (other, other_secret) = OTHER_AGENT;
+    json!({
+        "edge-agents": { AGENT: AGENT_SECRET, other: other_secret },
+        "access-client-secrets": [CLIENT_SECRET, OTHER_CLIENT_SECRET],
+    })
+}
+
 /// Writes the credentials of all tunnels into a folder.
 ///
 /// # Panics
 ///
 /// When that fails.
 pub fn write_credentials(folder: &Path) {
-    let (other, other_secret) = OTHER_AGENT;
-    let credentials = json!({
-        "edge-agents": { AGENT: AGENT_SECRET, other: other_secret },
-        "access-client-secrets": [CLIENT_SECRET],
-    });
+    let credentials = credentials();
     let file = folder.join("credentials.json");
     let written = fs::write(&file, credentials.to_string())
         .and_then(|()| fs::set_permissions(&file, fs::Permissions::from_mode(0o600)));

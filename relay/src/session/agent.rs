@@ -10,9 +10,9 @@ use transport::bell::Bell;
 use transport::driver::{Close, Ended, Outgoing, Party, no_binary};
 
 use super::{Large, describe, invalid, is_due, no_start, peer_text, start_too_big};
-use crate::directory::{AgentHandle, Directory};
+use crate::directory::{AgentHandle, Directory, SharedRoutes};
 use crate::registry::{Claim, Settled};
-use crate::routes::Settings;
+use crate::routes::{Routes, Settings};
 
 /// The relay's end of one agent link (spec v1, A-1 ff.). Dropping it ends the agent's streams
 /// and frees its name.
@@ -44,6 +44,7 @@ enum State {
 struct Member {
     name: String,
     link: AgentHandle,
+    routes: SharedRoutes,
 }
 
 impl AgentSession {
@@ -82,13 +83,15 @@ impl AgentSession {
         if let Some(text) = last_error {
             info!(agent = %peer_text(&name), "the agent's last error: {}", peer_text(text));
         }
-        let link =
-            AgentHandle::new(now, settings, self.directory.budget.clone(), self.bell.clone());
+        let routes = Routes::new(now, settings, self.directory.budget.clone());
+        let routes = SharedRoutes::new(routes);
+        let link = AgentHandle::v1(routes.clone(), self.bell.clone());
         match self.directory.claim(now, &name, &link) {
-            Claim::Granted => self.serve(Member { name, link }),
+            Claim::Granted => self.serve(Member { name, link, routes }),
             Claim::Probe => {
                 debug!(agent = %peer_text(&name), "name in use, asking its present holder");
-                self.state = State::Claiming(Member { name, link }, now + v1::PROBE_TIMEOUT);
+                let member = Member { name, link, routes };
+                self.state = State::Claiming(member, now + v1::PROBE_TIMEOUT);
             }
             Claim::Refused => return Err(name_in_use(&name)),
         }
@@ -131,7 +134,7 @@ impl AgentSession {
             std::mem::replace(&mut self.state, State::Ended)
         {
             self.directory.release(&member.name, &member.link);
-            member.link.routes().agent_lost(stops);
+            member.routes.lock().agent_lost(stops);
         }
     }
 
@@ -152,7 +155,7 @@ impl Party for AgentSession {
         self.receiving(text.len() as u64)?;
         match &self.state {
             State::Serving(member) => {
-                member.link.routes().handle_text(now, text).map_err(|error| invalid(&error))
+                member.routes.lock().handle_text(now, text).map_err(|error| invalid(&error))
             }
             State::Waiting(_) if text.len() > v1::MAX_MESSAGE_BEFORE_START => Err(start_too_big()),
             State::Waiting(_) => match v1::decode::<AgentToRelay>(text) {
@@ -175,7 +178,7 @@ impl Party for AgentSession {
 
     fn progress(&mut self, now: Instant) {
         if let Some(member) = self.serving() {
-            member.link.routes().progress(now);
+            member.routes.lock().progress(now);
         }
     }
 
@@ -186,7 +189,7 @@ impl Party for AgentSession {
     fn wants_read(&mut self) -> bool {
         match &self.state {
             State::Waiting(_) => true,
-            State::Serving(member) => member.link.routes().wants_read(),
+            State::Serving(member) => member.routes.lock().wants_read(),
             State::Claiming(..) | State::Closing(_) | State::Ended => false,
         }
     }
@@ -200,7 +203,7 @@ impl Party for AgentSession {
         if !member.link.is_probed() {
             return false;
         }
-        if !member.link.routes().wants_read() {
+        if !member.routes.lock().wants_read() {
             // What the agent sends is not read at the moment, so it cannot show that it lives.
             self.probe = false;
             self.directory.alive(&member.name, &member.link);
@@ -211,7 +214,7 @@ impl Party for AgentSession {
 
     fn poll_transmit(&mut self, now: Instant) -> Option<Outgoing> {
         self.poll_claim(now);
-        self.serving()?.link.routes().poll_transmit(now).map(Outgoing::Text)
+        self.serving()?.routes.lock().poll_transmit(now).map(Outgoing::Text)
     }
 
     fn poll_close(&mut self, _now: Instant) -> Option<Close> {
@@ -230,8 +233,13 @@ impl Party for AgentSession {
         let stops = matches!(ended, Ended::Local(close) if close.code == v1::CLOSE_RESTART);
         match &self.state {
             State::Serving(member) => {
-                let streams = member.link.routes().stream_count();
-                info!(agent = %peer_text(&member.name), streams, "agent disconnected: {how}");
+                let streams = member.routes.lock().stream_count();
+                let agent = peer_text(&member.name);
+                if let Ended::Violation(_) = ended {
+                    warn!(%agent, streams, "agent disconnected: {how}");
+                } else {
+                    info!(%agent, streams, "agent disconnected: {how}");
+                }
             }
             _ if stops => debug!("agent not accepted: {how}"),
             _ => warn!("agent not accepted: {how}"),
@@ -242,7 +250,7 @@ impl Party for AgentSession {
     fn poll_timeout(&mut self) -> Option<Instant> {
         match &self.state {
             State::Waiting(deadline) | State::Claiming(_, deadline) => Some(*deadline),
-            State::Serving(member) => member.link.routes().poll_timeout(),
+            State::Serving(member) => member.routes.lock().poll_timeout(),
             State::Closing(_) | State::Ended => None,
         }
     }
@@ -252,7 +260,7 @@ impl Party for AgentSession {
             State::Waiting(deadline) if is_due(Some(*deadline), now) => {
                 self.state = State::Closing(no_start("no start in time"));
             }
-            State::Serving(member) => member.link.routes().handle_timeout(now),
+            State::Serving(member) => member.routes.lock().handle_timeout(now),
             State::Claiming(..) => {
                 self.poll_claim(now);
                 // The registry knows of no such claim any more: it was never settled.

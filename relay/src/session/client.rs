@@ -11,7 +11,7 @@ use transport::driver::{Close, Ended, Outgoing, Party, no_binary};
 use transport::printable::printable;
 
 use super::{Large, describe, invalid, is_due, no_start, peer_text, start_too_big};
-use crate::directory::{AgentHandle, Directory};
+use crate::directory::{AgentHandle, Directory, SharedRoutes};
 use crate::routes::{self, ClientEnd, ForClient, canonical};
 
 /// The relay's end of one client link (spec v1, C-1 ff.). Dropping it ends its stream.
@@ -40,6 +40,7 @@ enum State {
 #[derive(Debug)]
 struct Stream {
     link: AgentHandle,
+    routes: SharedRoutes,
     id: Arc<str>,
     /// Agent and target, for log lines.
     target: String,
@@ -47,7 +48,7 @@ struct Stream {
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        self.link.routes().client_finished(transport::now(), &self.id);
+        self.routes.lock().client_finished(transport::now(), &self.id);
         self.link.wake();
     }
 }
@@ -66,17 +67,20 @@ impl ClientSession {
         }
         let agent = peer_text(&start.connection_target);
         let target = format!("{agent} {}:{}", peer_text(&start.target_ip), start.target_port);
-        let Some(link) = self.directory.agent(&start.connection_target) else {
+        let link = self.directory.agent(&start.connection_target);
+        let Some((link, routes)) =
+            link.and_then(|link| Some((link.clone(), link.routes()?.clone())))
+        else {
             info!(%target, "agent not connected");
             return self.refuse(v1::ERROR_AGENT_NOT_REGISTERED);
         };
         info!(%target, "stream asked for");
         // A fresh one for each stream (spec v1, S-2).
         let id: Arc<str> = uuid::Uuid::new_v4().to_string().into();
-        link.routes().open(now, id.clone(), start, self.bell.clone());
+        routes.lock().open(now, id.clone(), start, self.bell.clone());
         link.wake();
         self.state = State::Serving {
-            stream: Stream { link, id, target },
+            stream: Stream { link, routes, id, target },
             // Spec v1, L-13.
             answer_by: Some(now + v1::RELAY_ANSWER_TIMEOUT),
         };
@@ -137,13 +141,13 @@ impl Party for ClientSession {
             },
             State::Serving { stream, .. } => {
                 if let Some(base64) = data::scan_client(text) {
-                    stream.link.routes().handle_client_data(now, &stream.id, base64.into());
+                    stream.routes.lock().handle_client_data(now, &stream.id, base64.into());
                 } else {
                     match v1::decode::<ClientToRelay>(text).map_err(|error| invalid(&error))? {
                         ClientToRelay::TcpData(message) => {
                             let text = canonical(&message.data_base64)
                                 .map_err(|_| Close::new(v1::CLOSE_INVALID, "data is no base64"))?;
-                            stream.link.routes().handle_client_data(now, &stream.id, text);
+                            stream.routes.lock().handle_client_data(now, &stream.id, text);
                         }
                         // A second start changes nothing (spec v1, C-12).
                         ClientToRelay::Start(_) => {}
@@ -158,7 +162,7 @@ impl Party for ClientSession {
 
     fn progress(&mut self, now: Instant) {
         if let State::Serving { stream, .. } = &self.state {
-            stream.link.routes().client_progress(now, &stream.id);
+            stream.routes.lock().client_progress(now, &stream.id);
         }
     }
 
@@ -169,7 +173,7 @@ impl Party for ClientSession {
     fn wants_read(&mut self) -> bool {
         match &self.state {
             State::Waiting(_) => true,
-            State::Serving { stream, .. } => stream.link.routes().client_wants_read(&stream.id),
+            State::Serving { stream, .. } => stream.routes.lock().client_wants_read(&stream.id),
             State::Closing { .. } | State::Ended => false,
         }
     }
@@ -180,7 +184,7 @@ impl Party for ClientSession {
 
     fn poll_transmit(&mut self, _now: Instant) -> Option<Outgoing> {
         if let State::Serving { stream, answer_by } = &mut self.state {
-            let mut routes = stream.link.routes();
+            let mut routes = stream.routes.lock();
             if answer_by.is_some() && routes.is_answered(&stream.id) {
                 *answer_by = None;
             }
@@ -210,7 +214,7 @@ impl Party for ClientSession {
 
     fn poll_abandon(&mut self, now: Instant) -> Option<Close> {
         if let State::Serving { stream, .. } = &self.state
-            && stream.link.routes().is_cut(&stream.id)
+            && stream.routes.lock().is_cut(&stream.id)
         {
             // Takes the end, before which nothing more is to be sent.
             self.poll_transmit(now);
@@ -244,7 +248,7 @@ impl Party for ClientSession {
         match &self.state {
             State::Waiting(deadline) => Some(*deadline),
             State::Serving { stream, answer_by } => {
-                let stalled = stream.link.routes().client_stalled_at(&stream.id);
+                let stalled = stream.routes.lock().client_stalled_at(&stream.id);
                 [stalled, *answer_by].into_iter().flatten().min()
             }
             State::Closing { .. } | State::Ended => None,
@@ -258,7 +262,7 @@ impl Party for ClientSession {
                 self.state = State::Closing { message: None, close, is_tail: false };
             }
             State::Serving { stream, answer_by } => {
-                let mut routes = stream.link.routes();
+                let mut routes = stream.routes.lock();
                 if is_due(routes.client_stalled_at(&stream.id), now) {
                     routes.cut(&stream.id, ClientEnd::Stalled);
                 }

@@ -8,7 +8,7 @@ mod reject_tests;
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use codec::v2::{Code, Control, Credit, Custom, Finish, Opened, Reset};
@@ -55,6 +55,9 @@ pub struct Endpoint<W> {
     budget: Budget,
     next_key: u64,
     random: fastrand::Rng,
+    /// How long a stream waits for a link: no longer than its relay allows.
+    resume_for: Duration,
+    is_shut_down: bool,
     /// Woken when there are events, or another time is due first.
     owner: W,
 }
@@ -74,6 +77,8 @@ impl<W: Wake + Clone + Default> Endpoint<W> {
             budget: Budget::new(settings.window_budget),
             next_key: 0,
             random: fastrand::Rng::with_seed(seed),
+            resume_for: settings.resume_for,
+            is_shut_down: false,
             settings,
             owner,
         }
@@ -118,10 +123,11 @@ impl<W: Wake + Clone + Default> Endpoint<W> {
     /// Whether [`Self::write`] may be called, and with how much.
     pub fn room(&self, key: StreamKey) -> Room {
         let Some(stream) = self.streams.get(&key) else { return Room::Over };
-        if stream.is_over() || stream.send.is_finished() {
+        if stream.is_over() || stream.send.is_finished() || stream.breaks_off.is_some() {
             return Room::Over;
         }
-        match usize::try_from(stream.send.room()).unwrap_or(usize::MAX) {
+        let room = stream.send.room(self.settings.max_window);
+        match usize::try_from(room).unwrap_or(usize::MAX) {
             0 => Room::Full,
             bytes => Room::Ready(bytes),
         }
@@ -135,9 +141,15 @@ impl<W: Wake + Clone + Default> Endpoint<W> {
     pub fn open(&mut self, now: Instant, id: StreamId, ask: Ask, wakers: (W, W)) -> StreamKey {
         debug_assert_eq!(self.side, Side::Opener, "only the side nearer the client opens");
         let send = SendHalf::new(codec::v2::EARLY_DATA);
-        let recv = RecvHalf::new(0, self.first_window());
+        let window = self.first_window();
+        let recv = RecvHalf::new(0, window.unwrap_or_default());
         let key = self.insert(id, ask, send, recv, wakers);
-        self.attempt(now, key);
+        if window.is_some() {
+            self.attempt(now, key);
+        } else {
+            let message = "too many streams for this machine's memory".to_owned();
+            self.end_stream(key, StreamEnd::Refused { code: Code::Overloaded, message });
+        }
         key
     }
 
@@ -213,12 +225,52 @@ impl<W: Wake + Clone + Default> Endpoint<W> {
         self.end_stream(key, StreamEnd::Local { code });
     }
 
+    /// As [`Self::reset`], but behind everything that was written: what a target sent before it broke the connection
+    /// off still arrives (spec v2, EN-6).
+    pub fn break_off(&mut self, now: Instant, key: StreamKey, code: Code, message: &str) {
+        let Some(stream) = self.streams.get_mut(&key) else { return };
+        if stream.is_over() || stream.send.is_finished() || !stream.send.has_unsent() {
+            return self.reset(now, key, code, message);
+        }
+        stream.breaks_off = Some((code, message.to_owned()));
+        stream.reader.wake();
+        stream.writer.wake();
+        self.join_line(key);
+    }
+
     /// The owner is done with a stream, in whatever way. One that is not over is reset.
     pub fn release(&mut self, now: Instant, key: StreamKey) {
         self.reset(now, key, Code::PeerReset, "given up");
-        if let Some(mut stream) = self.streams.remove(&key) {
-            self.budget.give_back(stream.recv.window_mut().grown());
+        if let Some(stream) = self.streams.remove(&key) {
+            self.budget.take_back(stream.recv.window());
         }
+    }
+
+    /// Ends all streams with a code, and takes no more. Once everything is sent, [`Self::is_drained`] says so.
+    pub fn shut_down(&mut self, now: Instant, code: Code, message: &str) {
+        self.is_shut_down = true;
+        let keys: Vec<StreamKey> = self.streams.keys().copied().collect();
+        for key in keys {
+            self.reset(now, key, code, message);
+        }
+        self.wake_links();
+    }
+
+    /// Has the drivers of all links look again.
+    pub fn wake_links(&self) {
+        for link in self.links.values() {
+            link.driver.wake();
+        }
+    }
+
+    /// Whether a link can be closed: everything is sent, and the endpoint is shut down, or the relay wants the link to
+    /// end, no stream is attached there, and there is another.
+    pub fn is_drained(&self, link: LinkKey) -> bool {
+        let Some(link) = self.links.get(&link) else { return true };
+        let is_left = link.state == LinkState::Draining
+            && link.numbers.is_empty()
+            && self.links.values().any(|link| link.state == LinkState::Ready);
+        link.control.is_empty() && (self.is_shut_down || is_left)
     }
 
     /// Sends a message for the program that embeds the peer. `false` if the link is gone or takes no more.
@@ -233,9 +285,9 @@ impl<W: Wake + Clone + Default> Endpoint<W> {
     // --- out ---------------------------------------------------------------------------------
 
     /// The next thing to send on a link.
-    pub fn poll_transmit(&mut self, link_key: LinkKey) -> Option<Transmit> {
+    pub fn poll_transmit(&mut self, now: Instant, link_key: LinkKey) -> Option<Transmit> {
         let link = self.links.get_mut(&link_key)?;
-        if let Some(message) = link.control.pop_front() {
+        if let Some(message) = link.poll_control() {
             return Some(Transmit::Control(message));
         }
         while let Some(key) = link.credits.pop_front() {
@@ -259,12 +311,21 @@ impl<W: Wake + Clone + Default> Endpoint<W> {
                 }
                 continue;
             };
-            if let Some(payload) = stream.send.take(link.max_data) {
-                link.turns.sent(payload.len());
+            let room = link.frame_room();
+            if room == 0 {
+                // Waits for `welcome`.
+                return None;
+            }
+            if let Some(payload) = stream.send.take(room) {
+                link.sent(payload.len());
                 return Some(Transmit::Data { stream: number, payload });
             }
+            if let Some((code, message)) = stream.breaks_off.take() {
+                self.reset(now, key, code, &message);
+                return self.poll_transmit(now, link_key);
+            }
             if let Some(offset) = stream.send.take_finish() {
-                link.turns.sent(0);
+                link.sent(0);
                 let finish = Finish { stream: number, offset };
                 return Some(Transmit::Control(Control::Finish(finish)));
             }
@@ -284,8 +345,9 @@ impl<W: Wake + Clone + Default> Endpoint<W> {
 
     // --- private -----------------------------------------------------------------------------
 
-    fn first_window(&self) -> Window {
-        Window::new(self.settings.first_window.min(self.settings.max_window))
+    fn first_window(&mut self) -> Option<Window> {
+        let first = self.settings.first_window.min(self.settings.max_window);
+        Window::new(first, &mut self.budget)
     }
 
     fn insert(
@@ -309,6 +371,7 @@ impl<W: Wake + Clone + Default> Endpoint<W> {
             attachment: None,
             send,
             recv,
+            breaks_off: None,
             in_line: false,
             in_credits: false,
             is_interrupted: false,
@@ -384,7 +447,7 @@ impl<W: Wake + Clone + Default> Endpoint<W> {
         self.check_done(now, key);
     }
 
-    /// Ends a stream of which everything is handed on and acknowledged, both ways (spec v2, C-2).
+    /// Ends a stream of which everything is handed on and acknowledged, both ways (spec v2, EN-4).
     fn check_done(&mut self, now: Instant, key: StreamKey) {
         let Some(stream) = self.streams.get(&key) else { return };
         if stream.phase != Phase::Open
@@ -436,6 +499,9 @@ impl<W: Wake + Clone + Default> Endpoint<W> {
         stream.times.opened_by = None;
         if let Some(link) = self.links.get_mut(&at.link) {
             link.numbers.remove(&at.number);
+            if link.state == LinkState::Draining {
+                link.driver.wake();
+            }
             if in_line {
                 link.turns.leave(key);
             }

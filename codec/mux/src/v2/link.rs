@@ -31,13 +31,15 @@ pub(crate) struct Link<W> {
     pub(crate) max_data: usize,
     /// Streams that may be attached at once.
     pub(crate) max_streams: usize,
+    /// Bytes that may still be sent before `welcome` (spec v2, LK-6); no bound after it.
+    pub(crate) allowance: Option<usize>,
     /// Woken when there is something to send.
     pub(crate) driver: W,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LinkState {
-    /// `hello` was sent; streams may be opened all the same (spec v2, L-5).
+    /// `hello` was sent; streams may be opened all the same (spec v2, LK-6).
     Greeting,
     Ready,
     /// Nothing new is opened here.
@@ -47,14 +49,16 @@ pub(crate) enum LinkState {
 impl<W: Wake> Link<W> {
     /// A link that begins with `hello`, or one that needs no handshake.
     pub(crate) fn new(hello: Option<Control>, driver: W) -> Self {
+        let greets = hello.is_some();
         Self {
-            state: if hello.is_some() { LinkState::Greeting } else { LinkState::Ready },
+            state: if greets { LinkState::Greeting } else { LinkState::Ready },
+            allowance: greets.then_some(v2::MAX_BEFORE_WELCOME),
             control: hello.into_iter().collect(),
             credits: VecDeque::new(),
             turns: Turns::new(v2::MAX_DATA),
             numbers: BTreeMap::new(),
             last_number: 0,
-            max_data: v2::MAX_DATA,
+            max_data: if greets { v2::MIN_DATA } else { v2::MAX_DATA },
             max_streams: usize::MAX,
             driver,
         }
@@ -64,6 +68,31 @@ impl<W: Wake> Link<W> {
     pub(crate) fn say(&mut self, message: Control) {
         self.control.push_back(message);
         self.driver.wake();
+    }
+
+    /// The next message that goes before everything else, unless it has to wait for `welcome`.
+    pub(crate) fn poll_control(&mut self) -> Option<Control> {
+        if let Some(allowance) = &mut self.allowance {
+            let bytes = v2::encode(self.control.front()?).len();
+            *allowance = allowance.checked_sub(bytes)?;
+        }
+        self.control.pop_front()
+    }
+
+    /// How many bytes of a stream the next frame may have.
+    pub(crate) fn frame_room(&self) -> usize {
+        let most = self
+            .allowance
+            .map_or(usize::MAX, |allowance| allowance.saturating_sub(v2::data::HEADER_BYTES));
+        self.max_data.min(most)
+    }
+
+    /// A frame with so many bytes of a stream was sent.
+    pub(crate) fn sent(&mut self, bytes: usize) {
+        if let Some(allowance) = &mut self.allowance {
+            *allowance = allowance.saturating_sub(bytes + v2::data::HEADER_BYTES);
+        }
+        self.turns.sent(bytes);
     }
 
     /// Whether a stream may be opened or resumed here.

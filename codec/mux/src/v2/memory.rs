@@ -7,7 +7,7 @@ use codec::v2::{self, Code};
 
 use super::StreamId;
 
-/// What an acceptor remembers of streams that are over (spec v2, O-6).
+/// What an acceptor remembers of streams that are over (spec v2, EN-8).
 ///
 /// Bounded in time and number. Whether it reaches back far enough to tell that an unknown stream was never served is
 /// what [`Self::is_complete`] says.
@@ -43,6 +43,11 @@ impl Memory {
     /// Whether a stream that is unknown here has certainly not been served in the time that counts.
     pub(crate) fn is_complete(&self, now: Instant) -> bool {
         now.saturating_duration_since(self.complete_since) >= REMEMBERED_FOR
+    }
+
+    /// Somebody else may have served this party's streams until now.
+    pub(crate) fn is_incomplete_until(&mut self, now: Instant) {
+        self.complete_since = now;
     }
 
     /// How a stream ended.

@@ -15,7 +15,7 @@ use super::window::Window;
 ///      handed on           waits            may still come
 /// ```
 ///
-/// The end counts as one (spec v2, F-1). At most `granted - consumed` bytes wait, one window, set by this side.
+/// The end counts as one (spec v2, FL-1). At most `granted - consumed` bytes wait, one window, set by this side.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct RecvHalf {
     /// What was not read yet, but for what is in `small`; none is empty.
@@ -31,6 +31,8 @@ pub(crate) struct RecvHalf {
     /// The final size.
     end: Option<u64>,
     window: Window,
+    /// The sender was told a limit of this side's choice.
+    is_told: bool,
     /// Since the last credit, the sender has used up its limit although nothing waited here: the window is too small.
     starved: bool,
 }
@@ -55,6 +57,7 @@ impl RecvHalf {
             told: 0,
             end: None,
             window,
+            is_told: false,
             starved: false,
         }
     }
@@ -71,7 +74,10 @@ impl RecvHalf {
         if received > self.granted {
             return Err(Fault::LimitPassed);
         }
-        if received == self.granted && self.received - self.consumed <= self.window.size() / 4 {
+        if received == self.granted
+            && self.is_told
+            && self.received - self.consumed <= self.window.size() / 4
+        {
             self.starved = true;
         }
         self.received = received;
@@ -148,6 +154,11 @@ impl RecvHalf {
         self.starved
     }
 
+    /// The window.
+    pub(crate) fn window(&self) -> Window {
+        self.window
+    }
+
     /// The window, to be grown.
     pub(crate) fn window_mut(&mut self) -> &mut Window {
         &mut self.window
@@ -158,6 +169,7 @@ impl RecvHalf {
         let limit = (self.consumed + self.window.size()).min(v2::MAX_INTEGER - 1);
         self.granted = self.granted.max(limit);
         self.told = self.consumed;
+        self.is_told = true;
         self.starved = false;
         Position { received: self.received, consumed: self.consumed, limit: self.granted }
     }
@@ -181,9 +193,10 @@ const SMALL: usize = 4096;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::v2::Budget;
 
     fn half(granted: u64) -> RecvHalf {
-        RecvHalf::new(granted, Window::new(8))
+        RecvHalf::new(granted, Window::new(8, &mut Budget::new(8)).expect("eight are left"))
     }
 
     fn bytes(text: &'static str) -> Bytes {
@@ -238,6 +251,7 @@ mod tests {
     #[test]
     fn a_sender_that_runs_dry_before_an_idle_consumer_is_starved() {
         let mut half = half(8);
+        half.position();
         half.data(bytes("abcd")).unwrap();
         half.read().unwrap();
         half.consume(4);

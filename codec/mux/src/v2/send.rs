@@ -3,13 +3,14 @@
 use std::collections::VecDeque;
 
 use bytes::{Buf as _, Bytes};
+use codec::v2;
 
 use super::Fault;
 
 /// One direction of a stream, at its sender.
 ///
 /// Offsets count from 0 over the whole life of the stream, on however many numbers it travels. The end counts as one
-/// (spec v2, F-1): once it is sent, `sent` is one more than `written`.
+/// (spec v2, FL-1): once it is sent, `sent` is one more than `written`.
 ///
 /// ```text
 ///   0 ────────── freed ────────── sent ────────── written ────────── limit
@@ -49,9 +50,13 @@ impl SendHalf {
         }
     }
 
-    /// How many bytes may be written now.
-    pub(crate) fn room(&self) -> u64 {
-        if self.finished { 0 } else { self.limit.saturating_sub(self.written) }
+    /// How many bytes may be written now: up to the limit, but no more than `most` are kept (spec v2, FL-8).
+    pub(crate) fn room(&self, most: u64) -> u64 {
+        if self.finished {
+            return 0;
+        }
+        let limit = self.limit.min(self.freed + most).min(v2::MAX_INTEGER - 1);
+        limit.saturating_sub(self.written)
     }
 
     /// Whether nothing more may be written, ever.
@@ -61,7 +66,10 @@ impl SendHalf {
 
     /// Appends bytes, at most [`Self::room`].
     pub(crate) fn write(&mut self, bytes: Bytes) {
-        debug_assert!(bytes.len() as u64 <= self.room(), "the writer has asked for room");
+        debug_assert!(
+            bytes.len() as u64 <= self.room(u64::MAX / 2),
+            "the writer has asked for room"
+        );
         if bytes.is_empty() {
             return;
         }
@@ -72,6 +80,11 @@ impl SendHalf {
     /// No more bytes will be written.
     pub(crate) fn finish(&mut self) {
         self.finished = true;
+    }
+
+    /// Whether the end was sent, on any number.
+    pub(crate) fn has_sent_end(&self) -> bool {
+        self.furthest > self.written
     }
 
     /// Whether [`Self::take`] or [`Self::take_finish`] has something.
@@ -101,7 +114,7 @@ impl SendHalf {
         Some(self.written)
     }
 
-    /// The peer has consumed so much, and grants so much. Neither goes back (spec v2, F-4). Whether more may be written
+    /// The peer has consumed so much, and grants so much. Neither goes back (spec v2, FL-4). Whether more may be written
     /// than before.
     ///
     /// # Errors
@@ -216,10 +229,11 @@ mod tests {
     #[test]
     fn the_end_is_sent_behind_the_last_byte_and_needs_no_room() {
         let mut half = SendHalf::new(3);
-        assert_eq!(half.room(), 3);
+        assert_eq!(half.room(100), 3);
+        assert_eq!(half.room(2), 2);
         half.write(Bytes::from_static(b"abc"));
         half.finish();
-        assert_eq!((half.room(), half.take_finish()), (0, None));
+        assert_eq!((half.room(100), half.take_finish()), (0, None));
         assert_eq!(half.take(2).as_deref(), Some(&b"ab"[..]));
         assert_eq!(half.take_finish(), None);
         assert_eq!(half.take(2).as_deref(), Some(&b"c"[..]));
@@ -254,7 +268,7 @@ mod tests {
             for (step, n) in steps {
                 match step {
                     0 => {
-                        let n = n.min(half.room());
+                        let n = n.min(half.room(1000));
                         let bytes: Vec<u8> = (0..n).map(|i| (text.len() as u64 + i) as u8).collect();
                         text.extend(&bytes);
                         half.write(bytes.into());
@@ -280,7 +294,7 @@ mod tests {
                         sent = from;
                     }
                     _ => {
-                        prop_assert_eq!(half.room(), limit - text.len() as u64);
+                        prop_assert_eq!(half.room(1000), limit - text.len() as u64);
                         prop_assert_eq!(half.kept_bytes(), text.len() as u64 - freed);
                         prop_assert_eq!(half.has_unsent(), sent < text.len() as u64);
                     }

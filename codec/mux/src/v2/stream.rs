@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use codec::v2::Code;
+
 use super::recv::RecvHalf;
 use super::send::SendHalf;
 use super::{Ask, LinkKey, StreamEnd, StreamId};
@@ -29,6 +31,8 @@ pub(crate) struct Stream<W> {
     pub(crate) attachment: Option<Attachment>,
     pub(crate) send: SendHalf,
     pub(crate) recv: RecvHalf,
+    /// It is to be reset with this once everything written is sent.
+    pub(crate) breaks_off: Option<(Code, String)>,
     /// It stands in line on its link.
     pub(crate) in_line: bool,
     /// It is among those of its link that have credit to tell.
@@ -95,10 +99,10 @@ impl<W> Stream<W> {
         matches!(self.phase, Phase::Over(_))
     }
 
-    /// Whether it may send data or its end now.
+    /// Whether it may send data, its end, or the reset that it breaks off with.
     pub(crate) fn may_send(&self) -> bool {
         self.attachment.is_some_and(|attachment| attachment.flow != Flow::Asked)
-            && self.send.has_unsent()
+            && (self.send.has_unsent() || self.breaks_off.is_some())
     }
 
     /// Bytes that it holds.

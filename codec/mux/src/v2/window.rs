@@ -5,37 +5,30 @@
 /// It starts small and doubles when the sender has used it up while the consumer was idle: then it is the window that
 /// is too small for the way between them, and not the consumer that is slow. So a stream gets what its round-trip time
 /// needs and no more, and a consumer that stops costs one window.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Window {
-    size: u64,
-    first: u64,
-}
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Window(u64);
 
-/// Bytes that all windows of an endpoint may have beyond their first size.
+/// Bytes that all windows of an endpoint may have together (spec v2, FL-6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Budget(u64);
 
 impl Window {
-    /// A window of so many bytes.
-    pub fn new(first: u64) -> Self {
-        Self { size: first, first }
+    /// A window of so many bytes, if the budget has as many left.
+    pub fn new(first: u64, budget: &mut Budget) -> Option<Self> {
+        budget.0 = budget.0.checked_sub(first)?;
+        Some(Self(first))
     }
 
     /// Bytes that the sender may be ahead.
     pub fn size(&self) -> u64 {
-        self.size
+        self.0
     }
 
     /// Doubles it, up to `most` bytes, as far as the budget lasts.
     pub fn grow(&mut self, budget: &mut Budget, most: u64) {
-        let more = self.size.min(most.saturating_sub(self.size)).min(budget.0);
+        let more = self.0.min(most.saturating_sub(self.0)).min(budget.0);
         budget.0 -= more;
-        self.size += more;
-    }
-
-    /// What it has taken of the budget.
-    pub fn grown(&self) -> u64 {
-        self.size - self.first
+        self.0 += more;
     }
 }
 
@@ -45,9 +38,9 @@ impl Budget {
         Self(bytes)
     }
 
-    /// Gives back what a window has taken.
-    pub fn give_back(&mut self, bytes: u64) {
-        self.0 += bytes;
+    /// Takes back what a window has.
+    pub fn take_back(&mut self, window: Window) {
+        self.0 += window.0;
     }
 }
 
@@ -57,18 +50,19 @@ mod tests {
 
     #[test]
     fn windows_double_up_to_their_limit_and_within_the_budget() {
-        let mut budget = Budget::new(25);
-        let mut window = Window::new(8);
+        let mut budget = Budget::new(41);
+        let mut window = Window::new(8, &mut budget).expect("41 are left");
         window.grow(&mut budget, 30);
         assert_eq!(window.size(), 16);
         window.grow(&mut budget, 30);
         assert_eq!(window.size(), 30);
         window.grow(&mut budget, 30);
         assert_eq!(window.size(), 30);
-        let mut other = Window::new(8);
+        let mut other = Window::new(8, &mut budget).expect("11 are left");
         other.grow(&mut budget, 30);
         assert_eq!(other.size(), 11, "three bytes were left");
-        budget.give_back(window.grown());
+        assert_eq!(Window::new(8, &mut budget), None);
+        budget.take_back(window);
         other.grow(&mut budget, 30);
         assert_eq!(other.size(), 22);
     }

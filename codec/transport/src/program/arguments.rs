@@ -4,10 +4,12 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::builder::{OsStr, Resettable};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Command, Parser};
+use codec::v2;
 
 use super::failure::fail;
 use super::secrets::SECRET;
@@ -172,6 +174,17 @@ fn problem(command: &Command, error: &clap::Error) -> String {
     let text = text.strip_prefix("error: ").unwrap_or(&text);
     let lines = text.lines().map(str::trim).take_while(|line| !line.is_empty());
     lines.collect::<Vec<_>>().join(" ")
+}
+
+/// Reads how long streams wait for a link, in whole seconds: 0, or within the bounds of spec v2, TM-4.
+///
+/// # Errors
+/// A line that says what is wrong.
+pub fn resume_for(text: &str) -> Result<Duration, String> {
+    let (least, most) = (v2::MIN_RESUME_FOR, v2::MAX_RESUME_FOR);
+    let wrong = || format!("must be 0, or from {} to {} seconds", least.as_secs(), most.as_secs());
+    let time = Duration::from_secs(text.trim().parse().map_err(|_| wrong())?);
+    if time.is_zero() || (least..=most).contains(&time) { Ok(time) } else { Err(wrong()) }
 }
 
 /// Reads an integer as the original programs read a port: blanks around it, a sign, leading zeros and single

@@ -11,7 +11,7 @@ use crate::v2::stream::Attachment;
 
 impl<W: Wake + Clone + Default> Endpoint<W> {
     /// A link is up. A dialler's begins with `hello`, which goes out first; streams that wait follow at once (spec v2,
-    /// L-5).
+    /// LK-6).
     ///
     /// `driver` is woken when [`Self::poll_transmit`] may have something for this link.
     pub fn connect(&mut self, now: Instant, hello: Option<Control>, driver: W) -> LinkKey {
@@ -19,7 +19,6 @@ impl<W: Wake + Clone + Default> Endpoint<W> {
         self.next_key += 1;
         self.links.insert(key, Link::new(hello, driver));
         if self.side == Side::Opener {
-            self.leave_draining_links();
             for key in self.waiting() {
                 self.attempt(now, key);
             }
@@ -76,7 +75,7 @@ impl<W: Wake + Clone + Default> Endpoint<W> {
         }
     }
 
-    /// Makes an attempt for a stream without an attachment, if there is a link for it (spec v2, A-1).
+    /// Makes an attempt for a stream without an attachment, if there is a link for it (spec v2, AT-2).
     pub(super) fn attempt(&mut self, now: Instant, key: StreamKey) {
         // The newest link is the one that a relay has taken last.
         let usable = self.links.iter_mut().rev().find(|(_, link)| link.is_usable());
@@ -87,6 +86,11 @@ impl<W: Wake + Clone + Default> Endpoint<W> {
             return;
         }
         if link.is_full() {
+            // Spec v2, LM-2.
+            if stream.attempt > 0 {
+                stream.times.retry = Some(now + LAST_RETRY);
+                return self.register_times(key);
+            }
             let message = "the relay allows no more streams on one link".to_owned();
             let end = StreamEnd::Refused { code: Code::TooManyStreams, message };
             return self.end_stream(key, end);
@@ -114,7 +118,7 @@ impl<W: Wake + Clone + Default> Endpoint<W> {
                 limit,
                 principal,
             };
-            // Only the first may be followed by data (spec v2, O-2).
+            // Only the first may be followed by data (spec v2, OP-4).
             (if attempt == 1 { Flow::Early } else { Flow::Asked }, Control::Open(open))
         };
         stream.attachment = Some(Attachment { link: link_key, number, flow });
@@ -132,7 +136,7 @@ impl<W: Wake + Clone + Default> Endpoint<W> {
         if stream.is_over() {
             return;
         }
-        if self.settings.resume_for.is_zero() {
+        if self.resume_for.is_zero() {
             if self.side == Side::Acceptor {
                 self.remember(now, key, Some((Code::NotResumable, "its link was lost".into())));
             }
@@ -140,7 +144,7 @@ impl<W: Wake + Clone + Default> Endpoint<W> {
             return;
         }
         let times = &mut stream.times;
-        times.give_up.get_or_insert(now + self.settings.resume_for);
+        times.give_up.get_or_insert(now + self.resume_for);
         if self.side == Side::Opener {
             times.retry = Some(now + retry_delay(times.failures, &mut self.random));
             times.failures += 1;
@@ -164,9 +168,9 @@ impl<W: Wake + Clone + Default> Endpoint<W> {
         self.register_times(key);
     }
 
-    /// Nobody answered on this number: it is given up, and the stream is tried on another (spec v2, A-7).
+    /// Nobody answered on this number: it is given up, and the stream is tried on another (spec v2, OP-11).
     fn leave(&mut self, now: Instant, key: StreamKey) {
-        if self.settings.resume_for.is_zero() {
+        if self.resume_for.is_zero() {
             self.reset(now, key, Code::ConnectTimedOut, "no answer in time");
             return;
         }
@@ -181,9 +185,9 @@ impl<W: Wake + Clone + Default> Endpoint<W> {
         }
     }
 
-    /// Takes the streams off links that are to end, now that there is another (spec v2, R-9).
-    fn leave_draining_links(&mut self) {
-        if self.settings.resume_for.is_zero() {
+    /// Moves the streams from links that are to end, now that another one is welcome (spec v2, RL-11).
+    pub(super) fn leave_draining_links(&mut self, now: Instant) {
+        if self.side != Side::Opener || self.resume_for.is_zero() {
             return;
         }
         let draining = self.links.values().filter(|link| link.state == LinkState::Draining);
@@ -192,6 +196,7 @@ impl<W: Wake + Clone + Default> Endpoint<W> {
         for key in keys {
             self.say_interrupted(key);
             self.detach(key);
+            self.attempt(now, key);
         }
     }
 

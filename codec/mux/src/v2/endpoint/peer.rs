@@ -35,13 +35,29 @@ impl<W: Wake + Clone + Default> Endpoint<W> {
                 known.max_streams = usize::try_from(welcome.max_streams).unwrap_or(usize::MAX);
                 // What is granted already stays granted.
                 self.settings.max_window = self.settings.max_window.min(welcome.max_window.into());
+                let allowed = Duration::from_millis(welcome.resume_for_ms.into());
+                if !allowed.is_zero() && allowed < v2::MIN_RESUME_FOR {
+                    return Err(Violation::WelcomeBounds);
+                }
+                known.allowance = None;
+                known.driver.wake();
+                self.resume_for = self.settings.resume_for.min(allowed);
                 self.tell(Event::Welcomed(link));
+                // Those that are to end may do so now.
+                for link in self.links.values().filter(|link| link.state == LinkState::Draining) {
+                    link.driver.wake();
+                }
+                self.leave_draining_links(now);
             }
             Control::Reject(reject) => {
                 if known.state != LinkState::Greeting {
                     return Err(Violation::Unexpected);
                 }
                 known.state = LinkState::Draining;
+                if reject.code == Code::NameInUse {
+                    // Another process serves this agent's streams (spec v2, OP-12).
+                    self.memory.is_incomplete_until(now);
+                }
                 let retry_after = reject.retry_after_ms.map(|ms| Duration::from_millis(ms.into()));
                 let (code, message) = (reject.code, reject.message);
                 self.take_back_first_attempts(now, link);
@@ -90,8 +106,8 @@ impl<W: Wake + Clone + Default> Endpoint<W> {
             }
             Control::Done(done) => {
                 if let Some(key) = known.stream(done.stream)? {
-                    self.remember(now, key, None);
-                    self.end_stream(key, StreamEnd::Done);
+                    let handled = self.handle_done(now, key);
+                    self.reset_if_faulty(now, key, handled);
                 }
             }
             Control::Interrupted(interrupted) => {
@@ -141,7 +157,7 @@ impl<W: Wake + Clone + Default> Endpoint<W> {
         let on = (link, open.stream);
         let principal = open.principal;
         if let Some(key) = self.by_id.get(&id).copied() {
-            // It reached no opener before: nothing was received or consumed there (spec v2, O-4).
+            // It reached no opener before: nothing was received or consumed there (spec v2, AT-5).
             let position = (0, 0, open.limit);
             return self.take_attempt(now, key, on, open.attempt, &principal, position);
         }
@@ -151,6 +167,9 @@ impl<W: Wake + Clone + Default> Endpoint<W> {
         if open.attempt > 1 && !self.memory.is_complete(now) {
             let text = "the agent cannot tell whether it has served this stream";
             return self.refuse(on, Code::NotResumable, text);
+        }
+        if self.is_shut_down {
+            return self.refuse(on, Code::GoingAway, "the agent is stopping");
         }
         if self.streams.len() >= self.settings.max_streams {
             return self.refuse(on, Code::TooManyStreams, "the agent has too many streams");
@@ -162,8 +181,12 @@ impl<W: Wake + Clone + Default> Endpoint<W> {
             protocol: open.protocol,
             principal,
         };
+        let Some(window) = self.first_window() else {
+            let text = "too many streams for the agent's memory";
+            return self.refuse(on, Code::Overloaded, text);
+        };
         let send = SendHalf::new(open.limit);
-        let recv = RecvHalf::new(v2::EARLY_DATA, self.first_window());
+        let recv = RecvHalf::new(v2::EARLY_DATA, window);
         let (reader, writer) = (W::default(), W::default());
         let wakers = (reader.clone(), writer.clone());
         let key = self.insert(id.clone(), ask.clone(), send, recv, wakers);
@@ -183,7 +206,7 @@ impl<W: Wake + Clone + Default> Endpoint<W> {
         }
     }
 
-    /// A known stream is to go on with another number (spec v2, A-3).
+    /// A known stream is to go on with another number (spec v2, AT-3).
     fn take_attempt(
         &mut self,
         now: Instant,
@@ -195,7 +218,7 @@ impl<W: Wake + Clone + Default> Endpoint<W> {
     ) {
         let Some(stream) = self.streams.get_mut(&key) else { return };
         if stream.ask.principal != *principal {
-            // Spec v2, T-2.
+            // Spec v2, TR-2.
             return self.refuse(on, Code::NotResumable, "the stream is somebody else's");
         }
         if attempt <= stream.attempt {
@@ -223,7 +246,7 @@ impl<W: Wake + Clone + Default> Endpoint<W> {
         }
     }
 
-    /// Answers for a stream that is over, if it is remembered (spec v2, O-6).
+    /// Answers for a stream that is over, if it is remembered (spec v2, EN-8).
     fn tell_end(
         &mut self,
         now: Instant,
@@ -259,7 +282,7 @@ impl<W: Wake + Clone + Default> Endpoint<W> {
         let Some(at) = &mut stream.attachment else { return Ok(()) };
         match at.flow {
             Flow::Live => return Err(Fault::OpenedTwice),
-            // What went ahead of the answer is still under way (spec v2, O-3).
+            // What went ahead of the answer is still under way (spec v2, OP-7).
             Flow::Early => {
                 stream.send.credit(opened.consumed, opened.limit)?;
             }
@@ -302,16 +325,29 @@ impl<W: Wake + Clone + Default> Endpoint<W> {
         Ok(())
     }
 
+    fn handle_done(&mut self, now: Instant, key: StreamKey) -> Result<(), Fault> {
+        let Some(stream) = self.streams.get(&key) else { return Ok(()) };
+        if !stream.recv.is_complete() || !stream.send.has_sent_end() {
+            return Err(Fault::DoneTooEarly);
+        }
+        self.remember(now, key, None);
+        self.end_stream(key, StreamEnd::Done);
+        Ok(())
+    }
+
     fn handle_interrupted(&mut self, now: Instant, key: StreamKey, interrupted: Interrupted) {
         let Some(stream) = self.streams.get(&key) else { return };
-        let is_first = stream.attempt == 1 && stream.phase == Phase::Opening;
         if self.side == Side::Opener
             && let Some(code) = interrupted.code
-            && (is_first || code == Code::Forbidden)
         {
-            let message = interrupted.message.unwrap_or_default();
-            self.end_stream(key, StreamEnd::Refused { code, message });
-            return;
+            // Passed on to nobody: nothing has happened, if this was the first attempt (spec v2, EN-10 and TM-6).
+            if stream.attempt == 1 {
+                let message = interrupted.message.unwrap_or_default();
+                return self.end_stream(key, StreamEnd::Refused { code, message });
+            }
+            if code == Code::Forbidden {
+                return self.end_stream(key, StreamEnd::Unconfirmed);
+            }
         }
         self.interrupt(now, key, StreamEnd::Interrupted);
         self.shed_detached(now);

@@ -1,0 +1,6 @@
+//! Closing (spec v1, section X).
+
+use crate::kit::Case;
+
+/// The cases of this section, in the order of its statements.
+pub(super) const CASES: &[Case] = &[];

@@ -1,0 +1,6 @@
+//! Extension points (spec v1, section E).
+
+use crate::kit::Case;
+
+/// The cases of this section, in the order of its statements.
+pub(super) const CASES: &[Case] = &[];

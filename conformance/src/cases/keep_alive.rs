@@ -1,0 +1,6 @@
+//! Keep-alive (spec v1, section K).
+
+use crate::kit::Case;
+
+/// The cases of this section, in the order of its statements.
+pub(super) const CASES: &[Case] = &[];

@@ -1,0 +1,6 @@
+//! Limits and times (spec v1, section L).
+
+use crate::kit::Case;
+
+/// The cases of this section, in the order of its statements.
+pub(super) const CASES: &[Case] = &[];

@@ -1,0 +1,6 @@
+//! Older revisions (spec v1, section R).
+
+use crate::kit::Case;
+
+/// The cases of this section, in the order of its statements.
+pub(super) const CASES: &[Case] = &[];

@@ -1,0 +1,6 @@
+//! Deliberate tolerance (spec v1, section Q).
+
+use crate::kit::Case;
+
+/// The cases of this section, in the order of its statements.
+pub(super) const CASES: &[Case] = &[];
