@@ -285,7 +285,7 @@ async fn a_start_that_fails_is_an_error() {
     nobody.relay_urls = vec![format!("ws://{taken}/").parse().unwrap()];
     assert_eq!(fails(nobody, &forward).await, Exit::RelayUnreachable);
     relay.answer(Answer::Reject(Code::Overloaded, None));
-    assert_eq!(fails(config(&[&relay], RESUME_FOR), &forward).await, Exit::NoRoom);
+    assert_eq!(fails(config(&[&relay], RESUME_FOR), &forward).await, Exit::Refused);
     let mut long = config(&[&relay], RESUME_FOR);
     long.agent = "x".repeat(256);
     assert_eq!(fails(long, &forward).await, Exit::Usage);

@@ -130,7 +130,7 @@ async fn failures_are_one_line_and_a_status() {
     relay.refuse_streams(Code::Forbidden);
     let (_server, address) = listener().await;
     let (status, said) = Running::start(to(command(&relay), address)).ended().await;
-    assert_eq!(status, i32::from(Exit::Forbidden.code()));
+    assert_eq!(status, i32::from(Exit::Refused.code()));
     let line = format!(
         "access-client: the stream to {address} behind agent \"workshop\" is not allowed: said by the test (ask whoever runs the relay or the agent)\n"
     );
