@@ -18,6 +18,8 @@ use transport::tls::TlsError;
 use crate::config::{Bind, Target};
 use crate::exit::Exit;
 
+pub(crate) use v2_ends::Known;
+
 /// Why a stream did not come about or did not end cleanly. The text is one line that says what
 /// failed, on what, and what to try; [`RunError::exit`] is the program's exit status.
 #[derive(Debug, thiserror::Error)]
@@ -58,7 +60,7 @@ pub enum RunError {
         cause: Option<String>,
     },
     /// A name is longer than protocol v2 can say.
-    #[error("{what} is longer than {} bytes (check it)", v2::MAX_NAME)]
+    #[error("{what} is longer than {} characters (check it)", v2::MAX_NAME)]
     TooLong {
         /// Which name.
         what: &'static str,

@@ -51,18 +51,12 @@ pub enum Exit {
     OutputClosed = 22,
     /// The stream took nothing for too long, and was given up.
     Stalled = 23,
-    /// The relay or the agent does not allow it.
-    Forbidden = 24,
-    /// The relay or the agent has no room.
-    NoRoom = 25,
     /// The agent does not have the stream any more.
-    StreamLost = 26,
+    StreamLost = 24,
     /// There was no way to the agent again in time.
-    Unconfirmed = 27,
-    /// Something failed at the relay or the agent that should not.
-    RemoteFailure = 28,
+    Unconfirmed = 25,
     /// There is no listening where it was asked for.
-    CannotListen = 29,
+    CannotListen = 26,
     /// Ended by SIGHUP, as `ssh` ends its ProxyCommand.
     Hangup = 129,
     /// Ended by SIGINT.
@@ -73,7 +67,7 @@ pub enum Exit {
 
 impl Exit {
     /// Every way to end, in the order of the numbers.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 23] = [
         Self::Clean,
         Self::Local,
         Self::Usage,
@@ -91,11 +85,8 @@ impl Exit {
         Self::Protocol,
         Self::OutputClosed,
         Self::Stalled,
-        Self::Forbidden,
-        Self::NoRoom,
         Self::StreamLost,
         Self::Unconfirmed,
-        Self::RemoteFailure,
         Self::CannotListen,
         Self::Hangup,
         Self::Interrupted,
@@ -140,7 +131,7 @@ impl Exit {
                 "the agent could not reach the target: name, network, protocol",
             ),
             Self::TimedOut => ("timed-out", "the target or the agent did not answer in time"),
-            Self::Refused => ("refused", "the relay refused for another reason"),
+            Self::Refused => ("refused", "the relay or the agent refused for another reason"),
             Self::RelayLost => {
                 ("relay-lost", "the link to the relay was lost, or the relay stopped")
             }
@@ -153,8 +144,6 @@ impl Exit {
             }
             Self::OutputClosed => ("output-closed", "stdout was closed before the stream ended"),
             Self::Stalled => ("stalled", "the stream took no data for too long and was given up"),
-            Self::Forbidden => ("forbidden", "the relay or the agent does not allow it"),
-            Self::NoRoom => ("no-room", "the relay or the agent has no room for another stream"),
             Self::StreamLost => {
                 ("stream-lost", "the agent no longer has the stream: it was restarted, say")
             }
@@ -162,7 +151,6 @@ impl Exit {
                 "unconfirmed",
                 "no way to the agent again in time; what was sent last may not have arrived",
             ),
-            Self::RemoteFailure => ("remote-failure", "an error inside the relay or the agent"),
             Self::CannotListen => {
                 ("cannot-listen", "a port or socket to listen on cannot be had on this machine")
             }
@@ -211,24 +199,28 @@ impl Exit {
         }
     }
 
-    /// What a code of protocol v2 means that a relay or an agent ends or refuses a stream with (spec v2, EN-7).
-    pub const fn of_code(code: Code) -> Self {
+    /// What a code of protocol v2 means that a relay or an agent refuses or ends a stream with, which had been opened
+    /// or not (spec v2, ER-2).
+    pub const fn of_code(code: Code, was_open: bool) -> Self {
         match code {
             Code::BadCredentials => Self::CredentialsRefused,
-            Code::NameInUse => Self::Refused,
             Code::AgentOffline => Self::AgentNotConnected,
-            Code::Forbidden => Self::Forbidden,
             Code::ConnectRefused => Self::TargetRefused,
             Code::ConnectTimedOut => Self::TimedOut,
+            // A relay in the place of an agent of protocol v1 gives the stream up (ST-5 and ST-6).
+            Code::ProtocolUnsupported | Code::Overloaded if was_open => Self::Stalled,
             Code::Unreachable | Code::NameNotResolved | Code::ProtocolUnsupported => {
                 Self::TargetUnreachable
             }
-            Code::TooManyStreams | Code::Overloaded => Self::NoRoom,
+            Code::Forbidden
+            | Code::TooManyStreams
+            | Code::NameInUse
+            | Code::Overloaded
+            | Code::Internal => Self::Refused,
             Code::NotResumable => Self::StreamLost,
             Code::PeerReset => Self::TargetReset,
             Code::ProtocolError => Self::Protocol,
             Code::GoingAway => Self::AgentLost,
-            Code::Internal => Self::RemoteFailure,
         }
     }
 

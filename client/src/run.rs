@@ -110,7 +110,7 @@ impl Over {
             Self::Output(source) => Err(RunError::Output { target: target.to_string(), source }),
             Self::Ended(end) => {
                 let place = Place { relay: session.relay_name(), agent: &config.agent, target };
-                RunError::of_v2(end, &place, session.cause()).map_or(Ok(()), Err)
+                RunError::of_v2(end, &place, session.known()).map_or(Ok(()), Err)
             }
         }
     }
@@ -164,7 +164,7 @@ pub(crate) fn check_names(config: &Config, targets: &[&Target]) -> Result<(), Ru
     let hosts = targets.iter().map(|target| ("the host of the target", &target.host));
     let names = [("the name of the agent", &config.agent), ("the protocol", &config.protocol)];
     for (what, name) in names.into_iter().chain(hosts) {
-        if name.len() > v2::MAX_NAME {
+        if name.chars().count() > v2::MAX_NAME {
             return Err(RunError::TooLong { what });
         }
     }

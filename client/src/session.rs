@@ -21,7 +21,7 @@ use transport::printable::printable;
 use transport::streams::{Seat, Streams};
 
 use crate::config::{Config, Target};
-use crate::error::{RunError, close_text};
+use crate::error::{Known, RunError, close_text};
 use crate::notice::{Notice, Notices};
 use crate::relays::{Reached, Relays};
 use link::Record;
@@ -52,6 +52,8 @@ pub(crate) struct Session {
     begun: Option<Instant>,
     /// Why the last link or attempt came to its end.
     cause: Option<String>,
+    /// Some stream was opened.
+    has_opened: bool,
     away: Away,
     waiting: Arc<Waiting>,
     found: (mpsc::Sender<Reached>, mpsc::Receiver<Reached>),
@@ -128,6 +130,7 @@ impl Session {
             refusals: 0,
             begun: Some(now),
             cause: None,
+            has_opened: false,
             away: Away::default(),
             waiting: Arc::default(),
             found: mpsc::channel(1),
@@ -160,9 +163,9 @@ impl Session {
         self.relays.name(relay)
     }
 
-    /// What is known of the last link's or attempt's failure.
-    pub(crate) fn cause(&self) -> Option<String> {
-        self.cause.clone()
+    /// What is known of the one stream of a session that is over.
+    pub(crate) fn known(&self) -> Known {
+        Known { was_open: self.has_opened, cause: self.cause.clone() }
     }
 
     /// Takes up what was dialled: a link of protocol v2 begins with `hello`, behind which the streams follow at once
@@ -283,7 +286,10 @@ impl Session {
                     self.away.is_suspected = true;
                 }
                 Some(Event::Resumed(key)) => debug!(?key, "a stream goes on"),
-                Some(Event::Opened(key)) => debug!(?key, "stream open"),
+                Some(Event::Opened(key)) => {
+                    debug!(?key, "stream open");
+                    self.has_opened = true;
+                }
                 Some(Event::Custom { name, .. }) => {
                     debug!(name = printable(&name, 100), "a custom message that nobody takes");
                 }
@@ -331,12 +337,14 @@ impl Session {
             // Whoever starts is told soon, unless the relay asks for a little patience.
             (Some(begun), Some(after)) => is_passing && now + after <= begun + START_PATIENCE,
             (Some(_), None) => false,
-            (None, _) => is_passing || self.keeps_link,
+            (None, _) => true,
         };
         if !goes_on {
             return Err(error);
         }
         if !is_passing {
+            // Streams end at once (spec v2, TM-6).
+            self.streams.core().give_up_waiting(now, code, message);
             (self.notices)(&Notice::Refused { reason: error.to_string() });
         }
         self.retry.failed(now);

@@ -4,10 +4,19 @@ use super::{
     Code, Exit, Place, Refusal, RunError, StreamEnd, UNANSWERED, printable, unreached, v2,
 };
 
+/// What is known of a stream when it is over.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Known {
+    /// The agent had connected the target.
+    pub(crate) was_open: bool,
+    /// Why the last link, or the last attempt to make one, failed.
+    pub(crate) cause: Option<String>,
+}
+
 impl RunError {
-    /// The error that an end of a stream stands for; none for a clean one. `cause` is what is known of the last link's
-    /// end (spec v2, EN-7).
-    pub(crate) fn of_v2(end: StreamEnd, place: &Place<'_>, cause: Option<String>) -> Option<Self> {
+    /// The error that an end of a stream stands for; none for a clean one (spec v2, EN-10 and ER-2).
+    pub(crate) fn of_v2(end: StreamEnd, place: &Place<'_>, known: Known) -> Option<Self> {
+        let Known { was_open, cause } = known;
         let relay = || place.relay.clone();
         let agent = || place.agent();
         let target = || place.target.to_string();
@@ -23,8 +32,14 @@ impl RunError {
                 target: target(),
                 reason: said(Code::PeerReset, &message),
             },
-            StreamEnd::Reset { code, message } | StreamEnd::Refused { code, message } => {
-                Self::Refused(stream_refusal(code, &message, place))
+            StreamEnd::Reset { code, message } => {
+                Self::Refused(stream_refusal(code, was_open, &message, place))
+            }
+            StreamEnd::Refused { code: Code::GoingAway, message } => {
+                Self::of_rejection(&place.relay, Code::GoingAway, &message)
+            }
+            StreamEnd::Refused { code, message } => {
+                Self::Refused(stream_refusal(code, false, &message, place))
             }
             // This side has broken it off: the other one broke a rule, or never answered.
             StreamEnd::Local { code: Code::ConnectTimedOut } => Self::Refused(Refusal {
@@ -36,7 +51,7 @@ impl RunError {
                     v2::OPENED_TIMEOUT.as_secs()
                 ),
             }),
-            StreamEnd::Local { code } => Self::Protocol { relay: relay(), problem: said(code, "") },
+            StreamEnd::Local { code } => Self::broken_v2(&relay(), &said(code, "")),
             StreamEnd::LinkLost => Self::RelayLost {
                 relay: relay(),
                 cause: cause.unwrap_or_else(|| "the connection was closed".into()),
@@ -46,7 +61,7 @@ impl RunError {
         })
     }
 
-    /// A relay that refuses the whole link (spec v2, LK-5).
+    /// A relay that refuses the whole link (spec v2, LK-2).
     pub(crate) fn of_rejection(relay: &str, code: Code, message: &str) -> Self {
         let said = said(code, message);
         let (exit, text) = match code {
@@ -61,11 +76,11 @@ impl RunError {
                 format!("the relay at {relay} is stopping: {said} (try again in a moment)"),
             ),
             Code::Overloaded | Code::TooManyStreams => (
-                Exit::of_code(code),
+                Exit::Refused,
                 format!("the relay at {relay} has no room: {said} (try again later)"),
             ),
             _ => (
-                Exit::of_code(code),
+                Exit::of_code(code, false),
                 format!("{relay} refused the link: {said} (the relay's log may say why)"),
             ),
         };
@@ -87,12 +102,15 @@ impl RunError {
     }
 }
 
-fn stream_refusal(code: Code, message: &str, place: &Place<'_>) -> Refusal {
-    let exit = Exit::of_code(code);
+fn stream_refusal(code: Code, was_open: bool, message: &str, place: &Place<'_>) -> Refusal {
+    let exit = Exit::of_code(code, was_open);
     let Place { relay, target, .. } = place;
     let agent = place.agent();
     let said = said(code, message);
     let text = match code {
+        Code::ProtocolUnsupported | Code::Overloaded if was_open => format!(
+            "the stream to {target} behind agent \"{agent}\" was given up: {said} (what was sent last may not have arrived)"
+        ),
         Code::ConnectRefused
         | Code::ConnectTimedOut
         | Code::Unreachable
@@ -119,7 +137,7 @@ fn stream_refusal(code: Code, message: &str, place: &Place<'_>) -> Refusal {
         Code::Internal => format!(
             "the stream to {target} behind agent \"{agent}\" failed on the way: {said} (the logs of relay and agent may say why)"
         ),
-        // These two are errors of their own, or no answer to a client.
+        // These are errors of their own, or no answer to a client.
         Code::NotResumable | Code::PeerReset | Code::NameInUse => format!(
             "the stream to {target} behind agent \"{agent}\" was refused: {said} (the relay's log may say why)"
         ),
@@ -157,14 +175,19 @@ mod tests {
         for code in Code::ALL.iter().copied() {
             for message in ["its own words\n", ""] {
                 let end = StreamEnd::Reset { code, message: message.into() };
-                line(&mut text, &format!("reset {code}"), RunError::of_v2(end, &place, None));
+                let error = RunError::of_v2(end, &place, Known::default());
+                line(&mut text, &format!("reset {code}"), error);
             }
+            let end = StreamEnd::Reset { code, message: "its words".into() };
+            let known = Known { was_open: true, cause: None };
+            line(&mut text, &format!("reset {code}, open"), RunError::of_v2(end, &place, known));
             let end = StreamEnd::Refused { code, message: "its words".into() };
-            line(&mut text, &format!("refused {code}"), RunError::of_v2(end, &place, None));
+            let error = RunError::of_v2(end, &place, Known::default());
+            line(&mut text, &format!("refused {code}"), error);
             let rejected = RunError::of_rejection("wss://r/c", code, "its words");
             line(&mut text, &format!("link rejected {code}"), Some(rejected));
         }
-        let cause = || Some("connection reset by peer".to_owned());
+        let known = Known { was_open: true, cause: Some("connection reset by peer".to_owned()) };
         for end in [
             StreamEnd::Done,
             StreamEnd::Local { code: Code::ProtocolError },
@@ -173,9 +196,13 @@ mod tests {
             StreamEnd::Interrupted,
             StreamEnd::Unconfirmed,
         ] {
-            line(&mut text, &format!("{end:?}"), RunError::of_v2(end, &place, cause()));
+            line(&mut text, &format!("{end:?}"), RunError::of_v2(end, &place, known.clone()));
         }
-        line(&mut text, "no cause", RunError::of_v2(StreamEnd::Unconfirmed, &place, None));
+        line(
+            &mut text,
+            "no cause",
+            RunError::of_v2(StreamEnd::Unconfirmed, &place, Known::default()),
+        );
         insta::assert_snapshot!(text);
     }
 }

@@ -15,7 +15,7 @@ use transport::dial::{DialError, Protocol};
 use transport::streams::{Carried, Seat};
 
 use crate::config::{Config, Target};
-use crate::error::{Place, RunError};
+use crate::error::{Known, Place, RunError};
 use crate::notice::{Notice, Notices};
 use crate::relays::{Reached, Relays};
 use crate::run::Ends;
@@ -141,7 +141,8 @@ impl Carrier {
     fn judge(&self, seat: &Seat, end: StreamEnd) -> Result<(), Failure> {
         debug!(key = ?seat.key(), ?end, "stream over");
         let place = self.place(self.opener.relay_name());
-        RunError::of_v2(end, &place, None).map_or(Ok(()), |error| Err(Failure::Stream(error)))
+        RunError::of_v2(end, &place, Known::default())
+            .map_or(Ok(()), |error| Err(Failure::Stream(error)))
     }
 
     /// Where the relay speaks v1, a link for this stream alone.

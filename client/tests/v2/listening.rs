@@ -234,6 +234,42 @@ async fn a_link_without_streams_is_made_anew_too() {
     client.stop().await.unwrap();
 }
 
+/// Sends a little and waits for it to come back, without an end.
+async fn ping(stream: &mut TcpStream) {
+    stream.write_all(b"ping").await.unwrap();
+    let mut bytes = [0; 4];
+    within(stream.read_exact(&mut bytes)).await.unwrap();
+    assert_eq!(&bytes, b"ping");
+}
+
+#[tokio::test]
+async fn a_relay_may_turn_old_and_new_again() {
+    let relay = Relay::start(RESUME_FOR).await;
+    let echo = Echo::start().await;
+    relay.answer(Answer::Old);
+    let client = Listening::at(&relay, echo.address).await;
+    let mut locals = [client.connect().await, client.connect().await];
+    for local in &mut locals {
+        ping(local).await;
+    }
+    // One link to find out, and one for each connection.
+    let seen = relay.seen("three links", |seen| seen.connections == 3).await;
+    assert_eq!((seen.hellos.len(), seen.dials), (0, 0));
+    relay.answer(Answer::Welcome);
+    let mut new = client.connect().await;
+    ping(&mut new).await;
+    round_trip(client.connect().await, pattern(1000)).await;
+    assert_eq!(relay.seen("anything", |_| true).await.hellos.len(), 1);
+    relay.answer(Answer::Old);
+    relay.cut();
+    // What was new cannot go on, and waits; what is old is over.
+    within(locals[0].read_u8()).await.unwrap_err();
+    ping(&mut client.connect().await).await;
+    relay.answer(Answer::Welcome);
+    ping(&mut new).await;
+    client.stop().await.unwrap();
+}
+
 #[tokio::test]
 async fn a_start_that_fails_is_an_error() {
     let relay = Relay::start(RESUME_FOR).await;
@@ -249,7 +285,7 @@ async fn a_start_that_fails_is_an_error() {
     nobody.relay_urls = vec![format!("ws://{taken}/").parse().unwrap()];
     assert_eq!(fails(nobody, &forward).await, Exit::RelayUnreachable);
     relay.answer(Answer::Reject(Code::Overloaded, None));
-    assert_eq!(fails(config(&[&relay], RESUME_FOR), &forward).await, Exit::NoRoom);
+    assert_eq!(fails(config(&[&relay], RESUME_FOR), &forward).await, Exit::Refused);
     let mut long = config(&[&relay], RESUME_FOR);
     long.agent = "x".repeat(256);
     assert_eq!(fails(long, &forward).await, Exit::Usage);

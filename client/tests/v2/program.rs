@@ -130,7 +130,7 @@ async fn failures_are_one_line_and_a_status() {
     relay.refuse_streams(Code::Forbidden);
     let (_server, address) = listener().await;
     let (status, said) = Running::start(to(command(&relay), address)).ended().await;
-    assert_eq!(status, i32::from(Exit::Forbidden.code()));
+    assert_eq!(status, i32::from(Exit::Refused.code()));
     let line = format!(
         "access-client: the stream to {address} behind agent \"workshop\" is not allowed: said by the test (ask whoever runs the relay or the agent)\n"
     );
@@ -167,12 +167,12 @@ async fn an_absence_is_told_and_so_is_its_end() {
     assert_eq!(read, 1);
     relay.answer(Answer::Cut);
     relay.cut();
-    let mut line = move || {
+    let line = move || {
         let mut line = String::new();
         stderr.read_line(&mut line).unwrap();
         (line, stderr)
     };
-    let (away, mut stderr) = within(tokio::task::spawn_blocking(move || line())).await.unwrap();
+    let (away, mut stderr) = within(tokio::task::spawn_blocking(line)).await.unwrap();
     let start = format!("access-client: the link to the relay at {} was lost: ", relay.url());
     assert!(away.starts_with(&start), "{away}");
     assert!(away.ends_with("; the stream waits for up to 180 s\n"), "{away}");

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use codec::v1::{self, ClientToRelay, RelayToClient, StartOk};
 use codec::v2::{self, Code, Control, Goaway, Hello, Reject, Welcome};
 use mux::v2::{Event, Settings, Side, StreamKey};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -40,7 +41,7 @@ pub(crate) enum Answer {
     Silence,
     /// Cuts it after the upgrade.
     Cut,
-    /// Answers as a relay of protocol v1 would: without a subprotocol.
+    /// Speaks protocol v1, and sends back what comes.
     Old,
 }
 
@@ -79,7 +80,7 @@ struct Shared {
 struct LiveLink {
     socket: std::net::TcpStream,
     driver: Option<AbortHandle>,
-    say: Arc<Mutex<Vec<Control>>>,
+    say: Arc<Mutex<Vec<String>>>,
     bell: Bell,
 }
 
@@ -153,14 +154,9 @@ impl Relay {
         let reconnect_after_ms = reconnect_after.as_millis() as u32;
         let goaway = Goaway { message: "restarting".into(), reconnect_after_ms };
         for link in lock(&self.shared.links).values() {
-            lock(&link.say).push(Control::Goaway(goaway.clone()));
+            lock(&link.say).push(v2::encode(&Control::Goaway(goaway.clone())));
             link.bell.ring();
         }
-    }
-
-    /// How many links there are.
-    pub(crate) fn links(&self) -> usize {
-        lock(&self.shared.links).len()
     }
 }
 
@@ -193,7 +189,7 @@ async fn serve(listener: TcpListener, shared: Arc<Shared>) {
         lock(&shared.links).insert(index, link);
         let serving = Arc::clone(&shared);
         let driver = tasks.spawn(async move {
-            serve_link(index, stream, say, bell, &serving).await;
+            serve_link(stream, say, bell, &serving).await;
             lock(&serving.links).remove(&index);
         });
         if let Some(link) = lock(&shared.links).get_mut(&index) {
@@ -203,9 +199,8 @@ async fn serve(listener: TcpListener, shared: Arc<Shared>) {
 }
 
 async fn serve_link(
-    index: usize,
     mut stream: TcpStream,
-    say: Arc<Mutex<Vec<Control>>>,
+    say: Arc<Mutex<Vec<String>>>,
     bell: Bell,
     shared: &Arc<Shared>,
 ) {
@@ -250,7 +245,6 @@ async fn serve_link(
         close: None,
     };
     drive(socket, &mut party, &bell, std::future::pending()).await;
-    let _ = index;
 }
 
 /// The relay's end of one link: `hello` is its own, the rest the endpoint's.
@@ -259,7 +253,7 @@ struct AtRelay {
     place: usize,
     answer: Answer,
     link: Option<StreamsLink>,
-    say: Arc<Mutex<Vec<Control>>>,
+    say: Arc<Mutex<Vec<String>>>,
     bell: Bell,
     close: Option<Close>,
 }
@@ -274,18 +268,18 @@ impl AtRelay {
         let known = hello.secret.expose() == SECRET;
         self.shared.seen.send_modify(|seen| seen.hellos.push(hello));
         let answer = match &self.answer {
-            Answer::Welcome | Answer::Old if !known => Answer::Reject(Code::BadCredentials, None),
+            Answer::Welcome if !known => Answer::Reject(Code::BadCredentials, None),
             answer => answer.clone(),
         };
         match answer {
-            Answer::Welcome | Answer::Old => {
-                lock(&self.say).push(Control::Welcome(Welcome {
+            Answer::Welcome => {
+                lock(&self.say).push(v2::encode(&Control::Welcome(Welcome {
                     software: "test".into(),
                     max_streams: 1000,
                     max_data: v2::MAX_DATA as u32,
                     max_window: v2::MAX_WINDOW as u32,
                     resume_for_ms: self.shared.resume_for.as_millis() as u32,
-                }));
+                })));
                 let link = self.shared.streams.link(None);
                 // The endpoint rings a bell of its own for the link.
                 let (theirs, ours) = (link.bell(), self.bell.clone());
@@ -298,15 +292,15 @@ impl AtRelay {
                 self.link = Some(link);
             }
             Answer::Reject(code, retry_after) => {
-                lock(&self.say).push(Control::Reject(Reject {
+                lock(&self.say).push(v2::encode(&Control::Reject(Reject {
                     code,
                     message: "refused by the test".into(),
                     retry_after_ms: retry_after.map(|time| time.as_millis() as u32),
-                }));
+                })));
                 self.close = Some(Close::new(v2::CLOSE_POLICY, ""));
             }
             Answer::Close(code) => self.close = Some(Close::new(code, "closed by the test")),
-            Answer::Silence | Answer::Cut => {}
+            Answer::Silence | Answer::Cut | Answer::Old => {}
         }
         self.bell.ring();
     }
@@ -314,6 +308,16 @@ impl AtRelay {
 
 impl Party for AtRelay {
     fn handle_text(&mut self, now: Instant, text: &str) -> Result<(), Close> {
+        if matches!(self.answer, Answer::Old) {
+            let answer = match v1::decode::<ClientToRelay>(text).unwrap() {
+                ClientToRelay::Start(_) => v1::encode(&RelayToClient::StartOk(StartOk {})),
+                ClientToRelay::TcpData(_) => text.to_owned(),
+            };
+            self.saw("v1".to_owned());
+            lock(&self.say).push(answer);
+            self.bell.ring();
+            return Ok(());
+        }
         let message = v2::decode::<Control>(text).unwrap();
         self.saw(v2::Message::kind(&message).to_owned());
         match (message, &mut self.link) {
@@ -337,7 +341,7 @@ impl Party for AtRelay {
     fn poll_transmit(&mut self, now: Instant) -> Option<Outgoing> {
         let mut say = lock(&self.say);
         if !say.is_empty() {
-            return Some(Outgoing::Text(v2::encode(&say.remove(0))));
+            return Some(Outgoing::Text(say.remove(0)));
         }
         drop(say);
         self.link.as_mut()?.poll_transmit(now)
@@ -408,7 +412,7 @@ async fn serve_stream(shared: &Shared, seat: &Seat, key: StreamKey, target: (&st
     seat.streams().core().dialled(transport::now(), key);
     let is_reset = {
         let (reader, writer) = stream.split();
-        let (sent, received) = tokio::join!(
+        tokio::join!(
             async {
                 let sent = seat.send_from(reader).await;
                 if let Carried::Failed(_) = sent {
@@ -420,9 +424,8 @@ async fn serve_stream(shared: &Shared, seat: &Seat, key: StreamKey, target: (&st
                 if let Carried::Failed(_) = received {
                     reset(seat, key, Code::PeerReset);
                 }
-            }
+            },
         );
-        let ((), ()) = (sent, received);
         seat.ended().await != mux::v2::StreamEnd::Done
     };
     if is_reset {

@@ -125,7 +125,7 @@ async fn what_agent_and_relay_refuse_has_a_status_of_its_own() {
         let relay = Relay::start(RESUME_FOR).await;
         relay.refuse_streams(code);
         let client = Carried::start(config(&[&relay], RESUME_FOR), target(address));
-        assert_eq!(exits(client).await, Exit::of_code(code).code(), "{code}");
+        assert_eq!(exits(client).await, Exit::of_code(code, false).code(), "{code}");
     }
     let relay = Relay::start(RESUME_FOR).await;
     let client = Carried::start(config(&[&relay], RESUME_FOR), target(address));

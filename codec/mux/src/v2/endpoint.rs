@@ -29,7 +29,8 @@ use crate::Wake;
 /// - Getters: [`stream_count`](Self::stream_count), [`interrupted_count`](Self::interrupted_count), [`wants_read`](Self::wants_read), [`room`](Self::room),
 ///   [`end`](Self::end), [`is_idle`](Self::is_idle), [`has_usable_link`](Self::has_usable_link).
 /// - From the peer and the clock: [`connect`](Self::connect), [`handle_control`](Self::handle_control),
-///   [`handle_data`](Self::handle_data), [`link_lost`](Self::link_lost), [`handle_timeout`](Self::handle_timeout).
+///   [`handle_data`](Self::handle_data), [`link_lost`](Self::link_lost), [`handle_timeout`](Self::handle_timeout),
+///   [`give_up_waiting`](Self::give_up_waiting).
 /// - From the owners of streams: [`open`](Self::open), [`dialled`](Self::dialled), [`write`](Self::write),
 ///   [`finish`](Self::finish), [`read`](Self::read), [`consumed`](Self::consumed),
 ///   [`consumed_end`](Self::consumed_end), [`reset`](Self::reset), [`release`](Self::release).

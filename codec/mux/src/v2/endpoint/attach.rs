@@ -41,16 +41,37 @@ impl<W: Wake + Clone + Default> Endpoint<W> {
         let Some(refused) = self.links.get(&link) else { return };
         let keys: Vec<StreamKey> = refused.numbers.values().copied().collect();
         for key in keys {
-            let Some(stream) = self.streams.get_mut(&key) else { continue };
-            if stream.phase != Phase::Opening || stream.attempt != 1 {
-                continue;
+            if self.take_back_first_attempt(key)
+                && let Some(stream) = self.streams.get_mut(&key)
+            {
+                let patience = self.resume_for.max(v2::OPENED_TIMEOUT);
+                stream.times.give_up.get_or_insert(now + patience);
+                self.register_times(key);
             }
-            stream.attempt = 0;
-            stream.send.start_over();
-            let patience = self.settings.resume_for.max(v2::OPENED_TIMEOUT);
-            stream.times.give_up.get_or_insert(now + patience);
-            self.detach(key);
-            self.register_times(key);
+        }
+    }
+
+    /// Has a stream start over whose only attempt so far reached nobody, and tells whether it has (spec v2, OP-14).
+    pub(super) fn take_back_first_attempt(&mut self, key: StreamKey) -> bool {
+        let Some(stream) = self.streams.get_mut(&key) else { return false };
+        if stream.phase != Phase::Opening || stream.attempt != 1 {
+            return false;
+        }
+        stream.attempt = 0;
+        stream.send.start_over();
+        self.detach(key);
+        true
+    }
+
+    /// Ends the streams that have no attachment: no relay takes this party, and says with which code (spec v2, TM-6).
+    pub fn give_up_waiting(&mut self, now: Instant, code: Code, message: &str) {
+        for key in self.waiting() {
+            let was_attempted = self.streams.get(&key).is_some_and(|stream| stream.attempt > 0);
+            if was_attempted {
+                self.give_up(now, key);
+            } else {
+                self.end_stream(key, StreamEnd::Refused { code, message: super::cut(message) });
+            }
         }
     }
 

@@ -342,6 +342,12 @@ impl<W: Wake + Clone + Default> Endpoint<W> {
         {
             // Passed on to nobody: nothing has happened, if this was the first attempt (spec v2, EN-10 and TM-6).
             if stream.attempt == 1 {
+                if code == Code::GoingAway
+                    && !self.resume_for.is_zero()
+                    && self.take_back_first_attempt(key)
+                {
+                    return self.interrupt(now, key, StreamEnd::Interrupted);
+                }
                 let message = interrupted.message.unwrap_or_default();
                 return self.end_stream(key, StreamEnd::Refused { code, message });
             }

@@ -45,7 +45,7 @@ fn hello() -> Control {
 fn opened_with(now: Instant, endpoint: &mut Endpoint<Unheard>) -> (LinkKey, u32, Vec<u8>) {
     let link = endpoint.connect(now, Some(hello()), Unheard);
     let (mut attempt, mut bytes) = (0, Vec::new());
-    while let Some(transmit) = endpoint.poll_transmit(link) {
+    while let Some(transmit) = endpoint.poll_transmit(now, link) {
         match transmit {
             Transmit::Control(Control::Open(open)) => attempt = open.attempt,
             Transmit::Control(_) => {}
@@ -92,4 +92,37 @@ fn a_link_that_is_lost_may_have_passed_the_attempt_on() {
     assert_eq!(endpoint.interrupted_count(), 1);
     endpoint.release(now, key);
     assert_eq!(endpoint.interrupted_count(), 0);
+}
+
+#[test]
+fn a_relay_that_drains_and_passes_nothing_on_costs_no_attempt() {
+    let now = Instant::now();
+    let (mut endpoint, key) = opener(now, Duration::from_secs(90));
+    endpoint.write(key, Bytes::from_static(b"early"));
+    let (link, ..) = opened_with(now, &mut endpoint);
+    let goaway = codec::v2::Goaway { message: String::new(), reconnect_after_ms: 0 };
+    endpoint.handle_control(now, link, Control::Goaway(goaway)).unwrap();
+    let refused = |code| Interrupted { stream: 1, code: Some(code), message: None };
+    endpoint.handle_control(now, link, Control::Interrupted(refused(Code::GoingAway))).unwrap();
+    assert_eq!((endpoint.end(key), endpoint.interrupted_count()), (None, 1));
+    let (link, attempt, bytes) = opened_with(now, &mut endpoint);
+    assert_eq!((attempt, &bytes[..]), (1, &b"early"[..]));
+    endpoint.handle_control(now, link, Control::Interrupted(refused(Code::AgentOffline))).unwrap();
+    assert!(matches!(endpoint.end(key), Some(StreamEnd::Refused { .. })));
+}
+
+#[test]
+fn nobody_waits_for_relays_that_refuse() {
+    let now = Instant::now();
+    let (mut endpoint, key) = opener(now, Duration::from_secs(90));
+    endpoint.give_up_waiting(now, Code::Forbidden, "no");
+    let end = StreamEnd::Refused { code: Code::Forbidden, message: "no".into() };
+    assert_eq!(endpoint.end(key), Some(&end));
+    let (mut endpoint, key) = opener(now, Duration::from_secs(90));
+    let (link, ..) = opened_with(now, &mut endpoint);
+    endpoint.give_up_waiting(now, Code::Forbidden, "no");
+    assert_eq!(endpoint.end(key), None, "it is attached");
+    endpoint.link_lost(now, link);
+    endpoint.give_up_waiting(now, Code::Forbidden, "no");
+    assert_eq!(endpoint.end(key), Some(&StreamEnd::Unconfirmed));
 }
