@@ -175,7 +175,7 @@ impl LinkSession {
 
     fn refuse_name(&mut self, member: &Member) {
         warn!(agent = %member.text().1, "name in use");
-        self.reject(Code::NameInUse, "another process holds this name".into());
+        self.reject(Code::NameInUse, "the name is in use by another process".into());
     }
 
     /// This relay is about to stop (spec v2, RL-10).
@@ -409,7 +409,7 @@ impl Party for LinkSession {
             && now >= *deadline
         {
             self.directory.router().lost(member.link());
-            self.reject(Code::NameInUse, "another process holds this name".into());
+            self.reject(Code::NameInUse, "the name is in use by another process".into());
         }
     }
 
