@@ -169,7 +169,13 @@ impl LinkSession {
     }
 
     fn refuse_credentials(&mut self, hello: &Hello) {
-        warn!(name = %peer_text(&hello.name), role = %hello.role, "unknown name or wrong secret");
+        match hello.role {
+            Role::Client => warn!("wrong client secret"),
+            Role::Agent | Role::Relay => {
+                let role = hello.role;
+                warn!(%role, name = %peer_text(&hello.name), "unknown {role} or wrong secret");
+            }
+        }
         self.reject(Code::BadCredentials, "unknown name or wrong secret".into());
     }
 
