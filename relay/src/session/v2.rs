@@ -74,11 +74,11 @@ impl Member {
         }
     }
 
-    /// For log lines.
-    fn text(&self) -> String {
+    /// What it is and its name, for log lines.
+    fn text(&self) -> (&'static str, String) {
         match self {
-            Self::Agent { name, .. } => format!("agent {}", peer_text(name)),
-            Self::Client { principal, .. } => principal.clone(),
+            Self::Agent { name, .. } => ("agent", peer_text(name)),
+            Self::Client { principal, .. } => ("client", principal.clone()),
         }
     }
 }
@@ -135,7 +135,7 @@ impl LinkSession {
         match claim {
             Claim::Granted => self.serve(member),
             Claim::Probe => {
-                debug!(agent = %member.text(), "name in use, asking its present holder");
+                debug!(agent = %member.text().1, "name in use, asking its present holder");
                 self.state = State::Claiming(member, now + v2::PROBE_TIMEOUT);
             }
             Claim::Refused => {
@@ -150,9 +150,12 @@ impl LinkSession {
             self.leave(&member);
             return self.refuse_for_good();
         }
-        info!("{} connected", member.text());
-        if let Member::Agent { name, extra, .. } = &member {
-            self.directory.hooks.connected(name, extra.as_ref());
+        match &member {
+            Member::Agent { name, extra, .. } => {
+                info!(agent = %peer_text(name), "agent connected");
+                self.directory.hooks.connected(name, extra.as_ref());
+            }
+            Member::Client { principal, .. } => info!(client = %principal, "client connected"),
         }
         let welcome = Welcome {
             software: http::SOFTWARE.into(),
@@ -166,13 +169,19 @@ impl LinkSession {
     }
 
     fn refuse_credentials(&mut self, hello: &Hello) {
-        warn!(name = %peer_text(&hello.name), role = %hello.role, "unknown name or wrong secret");
+        match hello.role {
+            Role::Client => warn!("wrong client secret"),
+            Role::Agent | Role::Relay => {
+                let role = hello.role;
+                warn!(%role, name = %peer_text(&hello.name), "unknown {role} or wrong secret");
+            }
+        }
         self.reject(Code::BadCredentials, "unknown name or wrong secret".into());
     }
 
     fn refuse_name(&mut self, member: &Member) {
-        warn!("name in use: {}", member.text());
-        self.reject(Code::NameInUse, "another process holds this name".into());
+        warn!(agent = %member.text().1, "name in use");
+        self.reject(Code::NameInUse, "the name is in use by another process".into());
     }
 
     /// This relay is about to stop (spec v2, RL-10).
@@ -253,7 +262,8 @@ impl LinkSession {
         let asked = match &message {
             Control::Open(open) => {
                 let target = format!("{} {}:{}", open.agent, open.host, open.port);
-                info!(target = %peer_text(&target), "stream asked for by {}", member.text());
+                let client = member.text().1;
+                info!(target = %peer_text(&target), %client, "stream asked for");
                 Some(&open.agent)
             }
             Control::Resume(resume) => Some(&resume.agent),
@@ -263,7 +273,7 @@ impl LinkSession {
                         self.directory.hooks.custom(name, &custom.name, &custom.body);
                     }
                     // Spec v2, CU-3.
-                    None => debug!("{} says {}", member.text(), peer_text(&custom.name)),
+                    None => debug!(name = %peer_text(&custom.name), "custom message of a client"),
                 }
                 return Ok(());
             }
@@ -372,11 +382,11 @@ impl Party for LinkSession {
         match &self.state {
             State::Serving(_, member) => {
                 let streams = self.directory.router().stream_count(member.link());
-                let who = member.text();
+                let (kind, name) = member.text();
                 if let Ended::Violation(_) = ended {
-                    warn!(streams, "{who} disconnected: {how}");
+                    warn!(%name, streams, "{kind} disconnected: {how}");
                 } else {
-                    info!(streams, "{who} disconnected: {how}");
+                    info!(%name, streams, "{kind} disconnected: {how}");
                 }
             }
             _ if stops => debug!("link not accepted: {how}"),
@@ -405,7 +415,7 @@ impl Party for LinkSession {
             && now >= *deadline
         {
             self.directory.router().lost(member.link());
-            self.reject(Code::NameInUse, "another process holds this name".into());
+            self.reject(Code::NameInUse, "the name is in use by another process".into());
         }
     }
 
