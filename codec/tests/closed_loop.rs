@@ -12,6 +12,8 @@
 mod cases;
 #[path = "closed_loop/drawn.rs"]
 mod drawn;
+#[path = "closed_loop/live.rs"]
+mod live;
 
 use std::path::{Path, PathBuf};
 
@@ -199,6 +201,27 @@ fn constructs_outside_the_profile_are_refused() {
         ("/$defs/Bill/required", json!(["what", "tip", "gone"]), "/$defs/Bill/required", false),
         ("/$defs/Bill/properties/what/const", json!(7), "/$defs/Bill/properties/what/const", true),
         ("/$defs/Bill/properties/what/const", json!("dish"), "/$defs/Bill", false),
+        ("/$defs/Bill/properties/what/const", json!("Dish"), "/$defs/Bill", false),
+        (
+            "/$defs/Bill/properties/what/const",
+            json!("self"),
+            "/$defs/Bill/properties/what/const",
+            false,
+        ),
+        (
+            "/$defs/Bill/properties/what/const",
+            json!("\u{e9}"),
+            "/$defs/Bill/properties/what/const",
+            true,
+        ),
+        (
+            "/$defs/Bill/properties/what/const",
+            json!("2nd"),
+            "/$defs/Bill/properties/what/const",
+            true,
+        ),
+        ("/title", json!("Self"), "/title", false),
+        ("/title", json!("Dish"), "/title", false),
         ("/$defs/Bill/properties/pin/maxLength", json!(3), "/$defs/Bill/properties/pin", true),
         ("/$defs/Bill/properties/tip/minimum", json!(3), "/$defs/Bill/properties/tip", true),
         (
@@ -376,6 +399,16 @@ fn contradictions_between_files_are_refused() {
     };
     assert!(generator::lower(&sources(&good, &other)).is_ok());
     assert!(generator::lower(&sources(&good, &good)).is_err());
+    // A message cannot have the name of another file's direction, nor a constant that of a text around data.
+    let named = with(&other, "/title", json!("StreamData"));
+    let error = generator::lower(&sources(&named, &good)).expect_err("the name is taken");
+    assert!(error.to_string().starts_with("x.schema.json#/"), "{error}");
+    let constants = schema("codec/tests/made_up/constants.json");
+    let constants = with(&constants, "/constants/0/name", json!("STREAM_DATA_PREFIX"));
+    let [schema, mut constants] = sources(&good, &constants);
+    constants.name = "constants.json".into();
+    let error = generator::lower(&[constants, schema]).expect_err("the name is taken");
+    assert!(error.to_string().starts_with("constants.json#/constants/0/name: "), "{error}");
     let changed = with(&other, "/$defs/StreamData/description", json!("Something else."));
     let error = generator::lower(&sources(&good, &changed)).expect_err("the definitions differ");
     assert!(error.to_string().starts_with("x.schema.json#/$defs/StreamData: "), "{error}");

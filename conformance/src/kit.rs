@@ -8,6 +8,7 @@
 mod agent;
 mod case;
 mod client;
+mod examples;
 pub mod expected;
 mod http;
 mod link;
@@ -21,6 +22,7 @@ pub mod transcript;
 pub use agent::{Agent, ToAgent};
 pub use case::{Case, Finding, Outcome, Play, Seat, Verdict, agent, client, relay};
 pub use client::{Client, Input, ToClient};
+pub use examples::{Counterexample, Direction};
 pub use http::{Answer, Request};
 pub use link::Link;
 pub use message::{Message, base64, bytes_of, data_of};

@@ -10,10 +10,6 @@ use conformance::kit::{Case, spec};
 /// Statements whose cases are still to be written, a line for each section. The list may only become shorter.
 const NOT_YET: &[&[&str]] = &[
     &[
-        "M-1", "M-2", "M-3", "M-4", "M-5", "M-6", "M-7", "M-8", "M-9", "M-10", "M-11", "M-12",
-        "M-13", "M-14",
-    ],
-    &[
         "A-1", "A-2", "A-3", "A-4", "A-5", "A-6", "A-7", "A-8", "A-9", "A-10", "A-11", "A-12",
         "A-13", "A-14", "A-15", "A-16",
     ],
@@ -30,12 +26,10 @@ const NOT_YET: &[&[&str]] = &[
         "L-1", "L-2", "L-3", "L-4", "L-5", "L-6", "L-7", "L-8", "L-9", "L-11", "L-12", "L-13",
         "L-15", "L-16", "L-17",
     ],
-    &["E-1", "E-2", "E-3", "E-4"],
     &[
         "R-1", "R-2", "R-3", "R-4", "R-5", "R-6", "R-7", "R-8", "R-9", "R-10", "R-11", "R-12",
         "R-13", "R-14", "R-15", "R-16", "R-17",
     ],
-    &["Q-1", "Q-2", "Q-3", "Q-4", "Q-5", "Q-6", "Q-9"],
 ];
 
 fn numbers() -> BTreeSet<&'static str> {
@@ -44,7 +38,11 @@ fn numbers() -> BTreeSet<&'static str> {
 
 #[test]
 fn every_statement_has_a_case_or_a_reason() {
-    let shown: BTreeSet<&str> = cases::all().flat_map(Case::statements).collect();
+    // The groups that belong to no section lean on statements; what shows them is elsewhere.
+    let is_section = |title: &str| spec::sections().iter().any(|section| section.title == title);
+    let sections = cases::GROUPS.iter().filter(|(title, _)| is_section(title));
+    let shown: BTreeSet<&str> =
+        sections.flat_map(|(_, cases)| *cases).flat_map(Case::statements).collect();
     let unseen: BTreeSet<&str> = spec::unseen().keys().map(String::as_str).collect();
     let not_yet: BTreeSet<&str> = NOT_YET.concat().into_iter().collect();
     let mut wrong = Vec::new();

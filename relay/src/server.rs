@@ -1,36 +1,23 @@
-//! The relay's sockets: accepting, the HTTP phase, and the links that come of it.
+//! The relay: its listeners, and how it ends.
 
-use std::convert::Infallible;
-use std::future::Future;
+use std::future::{Future, pending};
 use std::io;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use codec::v2::Goaway;
-use codec::{v1, v2};
-use hyper::StatusCode;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper::upgrade::{OnUpgrade, Upgraded};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{oneshot, watch};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::{Instrument, debug, info, info_span, warn};
-use transport::bell::Bell;
-use transport::dial::Protocol;
-use transport::driver::{Close, drive};
-use transport::printable::printable;
 use transport::socket::Socket;
-use transport::streams::SIZES;
-use transport::websocket::{self, Sizes, websocket};
 
 use crate::auth::Credentials;
+use crate::connection::serve_connection;
 use crate::directory::Directory;
 use crate::hooks::{Handle, Hooks, SharedHooks};
-use crate::http::{Answer, Role, answer};
-use crate::session::{AgentSession, ClientSession, Left, LinkSession};
+use crate::phase::{Phase, Watch};
 
 /// Why a relay could not go on.
 #[derive(Debug, thiserror::Error)]
@@ -60,21 +47,10 @@ pub enum Shutdown {
     },
 }
 
-/// A relay that is not serving yet.
+/// A relay. [`Self::serve`] has listeners for TCP; [`Self::serve_connection`] does without.
 #[derive(Debug)]
 pub struct Relay {
     directory: Arc<Directory>,
-}
-
-/// How far a relay has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Phase {
-    Serving,
-    /// The flag is that of [`Shutdown::Drain`].
-    Draining {
-        is_succeeded: bool,
-    },
-    Stopped,
 }
 
 impl Relay {
@@ -86,6 +62,24 @@ impl Relay {
     /// For messages to its agents; good as long as it serves.
     pub fn handle(&self) -> Handle {
         Handle(Arc::clone(&self.directory))
+    }
+
+    /// Serves one connection, for whoever accepts them in a way of his own: from its first byte of HTTP to its end, and
+    /// that of a stand-in that it leaves behind. When `stop` completes, a link is closed with 1012, and a connection
+    /// that is none yet is dropped. May be dropped at any time.
+    ///
+    /// Spawns no task. Must be called within a tokio runtime that has its timers enabled.
+    pub async fn serve_connection(&self, socket: Socket, stop: impl Future<Output = ()>) {
+        let (phase, watched) = watch::channel(Phase::Serving);
+        let stopping = async {
+            stop.await;
+            phase.send_replace(Phase::Stopped);
+            pending().await
+        };
+        tokio::select! {
+            () = serve_connection(socket, Arc::clone(&self.directory), Watch(watched)) => {}
+            () = stopping => {}
+        }
     }
 
     /// Serves agents and clients on every listener until `shutdown` completes, then ends as that says, and two seconds
@@ -153,24 +147,6 @@ pub async fn serve(
     Relay::new(credentials, ()).serve(listeners, shutdown).await
 }
 
-/// Tells a task how far the relay has come.
-#[derive(Clone, Debug)]
-struct Watch(watch::Receiver<Phase>);
-
-impl Watch {
-    /// Waits until the relay drains, or stops.
-    async fn draining(&mut self) -> Phase {
-        let come = self.0.wait_for(|phase| *phase != Phase::Serving).await;
-        come.map_or(Phase::Stopped, |phase| *phase)
-    }
-
-    /// Waits until the relay stops.
-    async fn stopped(&mut self) {
-        // An error means that nobody is there to say so.
-        let _ = self.0.wait_for(|phase| *phase == Phase::Stopped).await;
-    }
-}
-
 /// Accepts connections until told to stop, then waits for those it has.
 async fn accept(
     listener: TcpListener,
@@ -200,7 +176,11 @@ async fn accept(
         };
         match accepted {
             Ok((stream, peer)) => {
-                let connection = connection(stream, Arc::clone(&directory), watch.clone());
+                if let Err(error) = transport::tcp::prepare(&stream) {
+                    debug!("socket options not set: {error}");
+                }
+                let socket = Socket::Tcp(stream);
+                let connection = serve_connection(socket, Arc::clone(&directory), watch.clone());
                 connections.spawn(connection.instrument(info_span!("link", %peer)));
             }
             Err(error) if is_exhaustion(&error) => {
@@ -251,127 +231,11 @@ fn is_about_one_connection(error: &io::Error) -> bool {
     Errno::from_io_error(error).is_none_or(|errno| passing.contains(&errno))
 }
 
-/// One connection from its acceptance to its end.
-async fn connection(stream: TcpStream, directory: Arc<Directory>, mut watch: Watch) {
-    if let Err(error) = transport::tcp::prepare(&stream) {
-        debug!("socket options not set: {error}");
-    }
-    let upgraded = tokio::select! {
-        upgraded = http_phase(stream, &directory) => upgraded,
-        () = watch.stopped() => return,
-    };
-    let Some((role, protocol, upgraded)) = upgraded else { return };
-    // Spec v1, L-10, and spec v2, LK-6.
-    let patience = match protocol {
-        Protocol::V1 => v1::START_TIMEOUT,
-        Protocol::V2 => v2::HELLO_TIMEOUT,
-    };
-    let deadline = transport::now() + patience;
-    let Ok(parts) = upgraded.downcast::<TokioIo<TcpStream>>() else {
-        debug_assert!(false, "the upgraded connection is the one that was served");
-        return;
-    };
-    let sizes = match protocol {
-        Protocol::V1 => Sizes {
-            // Spec v1, L-2.
-            max_message: v1::MAX_MESSAGE_TO_RELAY,
-            before_start: Some(v1::MAX_MESSAGE_BEFORE_START),
-        },
-        Protocol::V2 => Sizes { before_start: Some(v2::MAX_BEFORE_WELCOME), ..SIZES },
-    };
-    let socket = Socket::Tcp(parts.io.into_inner());
-    let socket = websocket(socket, &parts.read_buf, websocket::Role::Server, sizes).await;
-    let bell = Bell::default();
-    let mut stops = watch.clone();
-    let stop = async move {
-        match protocol {
-            Protocol::V1 => _ = stops.draining().await,
-            Protocol::V2 => stops.stopped().await,
-        }
-        // Spec v1, X-13, and spec v2, RL-10.
-        Close::new(v1::CLOSE_RESTART, "")
-    };
-    // Whoever speaks v1 may leave a stand-in behind, which outlives the link.
-    let (heir, left) = oneshot::channel();
-    let driving = async move {
-        match (protocol, role) {
-            (Protocol::V2, role) => {
-                let mut session = LinkSession::new(directory, bell.clone(), role, deadline);
-                drive(socket, &mut session, &bell, stop).await;
-            }
-            (Protocol::V1, Role::Agent) => {
-                let mut session = AgentSession::new(directory, bell.clone(), deadline, Some(heir));
-                drive(socket, &mut session, &bell, stop).await;
-            }
-            (Protocol::V1, Role::Client) => {
-                let mut session = ClientSession::new(directory, bell.clone(), deadline, Some(heir));
-                drive(socket, &mut session, &bell, stop).await;
-            }
-        }
-    };
-    let lingering = async {
-        tokio::select! {
-            () = linger(left) => {}
-            () = watch.stopped() => {}
-        }
-    };
-    tokio::join!(driving, lingering);
-}
-
-/// Looks after what a session leaves behind, if it does.
-async fn linger(left: oneshot::Receiver<Left>) {
-    if let Ok(left) = left.await {
-        left.run().await;
-    }
-}
-
-/// Answers the request that a connection is there for. None if it did not ask for a link.
-async fn http_phase(
-    stream: TcpStream,
-    directory: &Directory,
-) -> Option<(Role, Protocol, Upgraded)> {
-    let upgrade: Mutex<Option<(Role, Protocol, OnUpgrade)>> = Mutex::new(None);
-    let service = service_fn(|mut request| {
-        let response = match answer(&request, directory.is_draining()) {
-            Answer::Plain(response) => {
-                if response.status() != StatusCode::OK {
-                    let path = printable(request.uri().path(), 100);
-                    info!("answered {} to {} {path}", response.status(), request.method());
-                }
-                response
-            }
-            Answer::Upgrade(role, protocol, response) => {
-                let asked = (role, protocol, hyper::upgrade::on(&mut request));
-                *upgrade.lock().unwrap_or_else(PoisonError::into_inner) = Some(asked);
-                response
-            }
-        };
-        async { Ok::<_, Infallible>(response) }
-    });
-    let served = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(v1::START_TIMEOUT)
-        .max_buf_size(MAX_HEAD)
-        .serve_connection(TokioIo::new(stream), service)
-        .with_upgrades()
-        .await;
-    if let Err(error) = served {
-        info!("no HTTP request: {error}");
-    }
-    let asked = upgrade.into_inner().unwrap_or_else(PoisonError::into_inner);
-    let (role, protocol, on_upgrade) = asked?;
-    Some((role, protocol, on_upgrade.await.ok()?))
-}
-
 /// How long accepting pauses when descriptors or memory ran out, unless a connection ends.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 
 /// How often the log says so at most: at the limit, accepting pauses and goes on many times a second.
 const EXHAUSTION_TOLD_EVERY: Duration = Duration::from_secs(60);
-
-/// Largest head of a request, in bytes; what proxies add fits well.
-/// Longer ones are answered with 431 (spec v1, H-11).
-const MAX_HEAD: usize = 64 * 1024;
 
 /// When those who were told to move may come back to the same address, at the earliest.
 const RECONNECT_AFTER_MS: u32 = 1000;

@@ -5,7 +5,7 @@ mod layout;
 use proc_macro2::{Literal, TokenStream};
 use quote::{ToTokens, format_ident, quote};
 
-use crate::ir::{Bounds, Constant, Enum, Field, Module, Shape, Struct, Union, Value};
+use crate::ir::{self, Bounds, Constant, Enum, Field, Module, Shape, Struct, Union, Value};
 use crate::profile::UUID;
 
 /// The text of the module; `label` names the folder of the specification in its first line.
@@ -418,6 +418,14 @@ fn data_constants(item: &Struct, module: &Module) -> Option<TokenStream> {
     Some(quote! { #(#constants)* })
 }
 
+/// Whether a name is one of [`data_constants`].
+pub(crate) fn is_data_constant(name: &str, module: &Module) -> bool {
+    module.structs.iter().filter(|item| data_constants(item, module).is_some()).any(|item| {
+        let rest = name.strip_prefix(&screaming(&item.name)).unwrap_or_default();
+        matches!(rest, "_PREFIX" | "_SUFFIX") || rest.starts_with("_INFIX")
+    })
+}
+
 /// One constant of the specification.
 fn constant(constant: &Constant) -> TokenStream {
     let name = format_ident!("{}", constant.name);
@@ -466,14 +474,9 @@ fn hides(item: &Struct) -> bool {
     item.extra || item.fields.iter().any(|f| hidden(&f.shape))
 }
 
-/// `initiate_connection` becomes `InitiateConnection`.
+/// The variant of a kind.
 fn variant_name(kind: &str) -> syn::Ident {
-    let mut name = String::new();
-    for word in kind.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty()) {
-        name.push(word.chars().next().unwrap_or_default().to_ascii_uppercase());
-        name.push_str(&word[1..]);
-    }
-    format_ident!("{name}")
+    format_ident!("{}", ir::camel(kind))
 }
 
 /// `StreamData` becomes `STREAM_DATA`.

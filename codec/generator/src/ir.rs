@@ -199,3 +199,14 @@ pub enum Value {
     /// A time in milliseconds.
     Milliseconds(u64),
 }
+
+/// A kind as the name of a type: `initiate_connection` becomes `InitiateConnection`.
+pub(crate) fn camel(kind: &str) -> String {
+    let mut name = String::new();
+    for word in kind.split(|c: char| !c.is_ascii_alphanumeric()) {
+        let mut letters = word.chars();
+        name.extend(letters.next().map(|first| first.to_ascii_uppercase()));
+        name.push_str(letters.as_str());
+    }
+    name
+}

@@ -97,7 +97,15 @@ pub fn lower(sources: &[Source]) -> Result<ir::Module, Error> {
             profile::schema(&source.name, &json, &mut module)?;
         }
     }
-    Ok(module)
+    let taken = |constant: &ir::Constant| emit::is_data_constant(&constant.name, &module);
+    match module.constants.iter().position(taken) {
+        None => Ok(module),
+        Some(index) => Err(Error::Profile {
+            file: CONSTANTS.into(),
+            pointer: format!("/constants/{index}/name"),
+            problem: "is the name of a text around the values of a message".into(),
+        }),
+    }
 }
 
 /// The text of the Rust module for the given files; `label` names their folder in its first line.

@@ -80,7 +80,8 @@ pub fn schema(file: &str, json: &Value, module: &mut Module) -> Result<(), Error
             return definition
                 .fail("the messages of one direction share the key that tells them apart".into());
         }
-        if variants.iter().any(|v| v.kind == message.kind) {
+        // The types of the variants are told apart by less than the kinds are.
+        if variants.iter().any(|v| ir::camel(&v.kind) == ir::camel(&message.kind)) {
             return definition.fail(format!("the kind {:?} occurs twice", message.kind));
         }
         variants.push(Variant {
@@ -88,6 +89,9 @@ pub fn schema(file: &str, json: &Value, module: &mut Module) -> Result<(), Error
             description: message.description,
             fields: message.fields.name.clone(),
         });
+        if module.unions.iter().any(|u| u.name == message.fields.name) {
+            return definition.fail(format!("the name {} is taken", message.fields.name));
+        }
         match module.structs.iter().find(|s| s.name == message.fields.name) {
             None => module.structs.push(message.fields),
             Some(known) if *known == message.fields => {}
@@ -270,7 +274,12 @@ fn message(
             if index != 0 || !required.contains(&key) {
                 return property.fail("the constant property comes first and is required".into());
             }
-            tag = Some((key, property.get("const")?.text()?, property.get("description")?.text()?));
+            let kind = property.get("const")?;
+            if !is_kind(&kind.text()?) {
+                return kind
+                    .fail("must be words of ASCII letters and digits, a letter first".into());
+            }
+            tag = Some((key, kind.text()?, property.get("description")?.text()?));
         } else {
             let field = if property.find("$ref").is_some() {
                 choice(&key, &property, required.contains(&key), definitions, enums)?
@@ -442,6 +451,14 @@ fn field(name: &str, node: &Node<'_>, required: bool) -> Result<Field, Error> {
 fn is_type_name(name: &str) -> bool {
     name.starts_with(|c: char| c.is_ascii_uppercase())
         && name.chars().all(|c| c.is_ascii_alphanumeric())
+        && !TAKEN.contains(&name)
+}
+
+/// Whether a kind can name a variant: words joined by whatever is neither letter nor digit.
+fn is_kind(kind: &str) -> bool {
+    kind.starts_with(|c: char| c.is_ascii_alphabetic())
+        && kind.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'))
+        && ir::camel(kind) != "Self"
 }
 
 fn is_field_name(name: &str) -> bool {
@@ -571,6 +588,27 @@ impl<'a> Node<'a> {
 
 /// The one pattern that a text may have: a UUID in lower case.
 pub(crate) const UUID: &str = "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$";
+
+/// Names that generated code uses for other things.
+const TAKEN: &[&str] = &[
+    "Deserialize",
+    "Duration",
+    "Err",
+    "FieldError",
+    "Fields",
+    "Map",
+    "Message",
+    "None",
+    "Ok",
+    "Option",
+    "Result",
+    "Secret",
+    "Self",
+    "Serialize",
+    "Some",
+    "String",
+    "Value",
+];
 
 /// The dialect of JSON Schema.
 const DIALECT: &str = "https://json-schema.org/draft/2020-12/schema";

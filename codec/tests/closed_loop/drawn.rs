@@ -80,7 +80,7 @@ fn check<M: Message>(folder: &str, file: &str) {
 }
 
 /// A message of the direction, with its fields in their order.
-fn message(module: &Module, union: &Union) -> OneOf<BoxedStrategy<Value>> {
+pub(crate) fn message(module: &Module, union: &Union) -> OneOf<BoxedStrategy<Value>> {
     OneOf::new(union.variants.iter().map(|variant| {
         let fields = module
             .structs
@@ -186,7 +186,7 @@ fn anything() -> BoxedStrategy<Value> {
 }
 
 /// A message with one thing wrong, and which.
-fn near_miss(module: &Module, union: &Union) -> BoxedStrategy<(Value, String)> {
+pub(crate) fn near_miss(module: &Module, union: &Union) -> BoxedStrategy<(Value, String)> {
     let module = module.clone();
     let direction = union.clone();
     message(&module, union)

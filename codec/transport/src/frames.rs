@@ -55,7 +55,7 @@ impl Frames {
 
     /// Appends a message as one frame.
     pub(crate) fn push(&mut self, message: Outgoing) {
-        let key = self.is_masked.then(|| rand::random::<[u8; 4]>());
+        let key = self.is_masked.then(rand::random::<[u8; 4]>);
         let (head, payload) = match message {
             Outgoing::Text(text) => {
                 let head = Head::new(TEXT, text.len(), key);
@@ -72,7 +72,7 @@ impl Frames {
                         mask(&mut header, key);
                         let mut copy = BytesMut::from(&payload[..]);
                         // The header is as long as the key, so the payload begins with its first byte again.
-                        const { assert!(HEADER_BYTES % 4 == 0) };
+                        const { assert!(HEADER_BYTES.is_multiple_of(4)) };
                         mask(&mut copy, key);
                         copy.freeze()
                     }

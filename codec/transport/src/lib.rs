@@ -8,6 +8,8 @@ pub mod dial;
 pub mod driver;
 mod exchange;
 mod frames;
+#[cfg(test)]
+mod lines;
 pub mod printable;
 #[cfg(feature = "cli")]
 pub mod program;

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{Agent, Client, Relay};
 
 /// How long a case may take unless it says otherwise.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(120);
 
 /// Which party a case tests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -162,11 +162,18 @@ impl Case {
         self
     }
 
-    /// The same case, which takes about so many seconds because it waits for the party's own times. It may take a
-    /// minute more.
+    /// The same case, which takes about so many seconds because it waits for the party's own times. It may take two
+    /// minutes more.
     pub const fn takes(mut self, seconds: u64) -> Self {
         self.takes = Duration::from_secs(seconds);
         self.limit = Duration::from_secs(seconds + LIMIT.as_secs());
+        self
+    }
+
+    /// The same case, which may start its party again and again, about so many times. It may take ten seconds more for
+    /// each: interpreters are slow to start on a busy machine.
+    pub const fn starts(mut self, times: u64) -> Self {
+        self.limit = Duration::from_secs(self.limit.as_secs() + 10 * times);
         self
     }
 

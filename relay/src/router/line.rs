@@ -33,8 +33,8 @@ impl Line {
     /// Who is to send next, and where it leads.
     pub(super) fn next(&mut self) -> Option<(LinkId, u32)> {
         loop {
-            let far = self.far_links.next()?;
-            if let Some(number) = self.numbers.get_mut(&far).and_then(Turns::next) {
+            let far = self.far_links.turn()?;
+            if let Some(number) = self.numbers.get_mut(&far).and_then(Turns::turn) {
                 return Some((far, number));
             }
             if self.far_links.ran_dry() {

@@ -299,7 +299,7 @@ impl<W: Wake + Clone + Default> Endpoint<W> {
             let credit = Credit { stream: at.number, consumed, limit };
             return Some(Transmit::Control(Control::Credit(credit)));
         }
-        while let Some(key) = link.turns.next() {
+        while let Some(key) = link.turns.turn() {
             let sending = self.streams.get_mut(&key).and_then(|stream| {
                 let at = stream.attachment.filter(|at| at.link == link_key)?;
                 stream.may_send().then_some((stream, at.number))

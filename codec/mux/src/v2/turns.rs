@@ -28,7 +28,7 @@ impl<K: Copy + PartialEq> Turns<K> {
         Self { new: VecDeque::new(), old: VecDeque::new(), quantum }
     }
 
-    /// `key` has something to send. It must not be in line; the caller knows from what [`Self::next`] and
+    /// `key` has something to send. It must not be in line; the caller knows from what [`Self::turn`] and
     /// [`Self::sent`] say.
     pub fn join(&mut self, key: K) {
         debug_assert!(!self.contains(key), "one place in line for each");
@@ -36,7 +36,7 @@ impl<K: Copy + PartialEq> Turns<K> {
     }
 
     /// Who is to send next.
-    pub fn next(&mut self) -> Option<K> {
+    pub fn turn(&mut self) -> Option<K> {
         loop {
             let from_new = !self.new.is_empty();
             let line = if from_new { &mut self.new } else { &mut self.old };
@@ -51,7 +51,7 @@ impl<K: Copy + PartialEq> Turns<K> {
         }
     }
 
-    /// The one that [`Self::next`] named has sent so many bytes.
+    /// The one that [`Self::turn`] named has sent so many bytes.
     pub fn sent(&mut self, bytes: usize) {
         let line = if self.new.is_empty() { &mut self.old } else { &mut self.new };
         if let Some(turn) = line.front_mut() {
@@ -59,7 +59,7 @@ impl<K: Copy + PartialEq> Turns<K> {
         }
     }
 
-    /// The one that [`Self::next`] named has nothing to send. Whether it has left the line; if not, it will be named
+    /// The one that [`Self::turn`] named has nothing to send. Whether it has left the line; if not, it will be named
     /// once more.
     pub fn ran_dry(&mut self) -> bool {
         if let Some(mut turn) = self.new.pop_front() {
@@ -95,7 +95,7 @@ mod tests {
     fn order(turns: &mut Turns<char>, sizes: &mut [(char, usize, usize)], most: usize) -> String {
         let mut order = String::new();
         for _ in 0..most {
-            let Some(key) = turns.next() else { break };
+            let Some(key) = turns.turn() else { break };
             let (_, size, left) = sizes.iter_mut().find(|(it, ..)| *it == key).expect("known");
             if *left == 0 {
                 turns.ran_dry();
@@ -145,9 +145,9 @@ mod tests {
         let mut turns = Turns::new(100);
         turns.join('a');
         assert!(!turns.ran_dry());
-        assert_eq!(turns.next(), Some('a'));
+        assert_eq!(turns.turn(), Some('a'));
         assert!(turns.ran_dry());
-        assert_eq!(turns.next(), None);
+        assert_eq!(turns.turn(), None);
         turns.join('b');
         turns.leave('b');
         assert!(turns.is_empty());
