@@ -224,6 +224,12 @@ impl Times {
     }
 }
 
+/// How many have come on each link.
+fn counts(times: &[Times]) -> String {
+    let counts: Vec<_> = times.iter().map(|times| times.count.to_string()).collect();
+    counts.join(" and ")
+}
+
 /// Watches the regular pings of some links until two have come on each.
 fn expect_pings(links: &mut [&mut Link]) -> Outcome {
     let mut times = vec![Times::new("ping", PING_INTERVAL); links.len()];
@@ -236,7 +242,7 @@ fn expect_pings(links: &mut [&mut Link]) -> Outcome {
         }
         Ok(times.iter().all(|times| times.count >= 2))
     })?;
-    if all { Ok(()) } else { Err(Finding::Fail(format!("two pings do not come: {times:?}"))) }
+    if all { Ok(()) } else { Err(Finding::fail(format!("of pings come {}", counts(&times)))) }
 }
 
 /// Sends a ping, and two at once; each is answered.
@@ -304,7 +310,7 @@ fn expect_given_up(link: &mut Link, beside: Option<&mut Link>) -> Outcome {
     let mut given_up = None;
     let mut links = vec![&mut *link];
     links.extend(beside);
-    watch(&mut links, LIFE + SLACK * 2, |place, received| match (place, received) {
+    watch(&mut links, LIFE + SLACK, |place, received| match (place, received) {
         (0, Received::Close(Some(CLOSE_PING_TIMEOUT), reason)) => {
             given_up = Some((began.elapsed(), reason));
             Ok(true)
@@ -483,7 +489,7 @@ fn other_errors(relay: &Relay) -> Outcome {
         }
         Ok(times.iter().all(|times| times.count > 0))
     })?;
-    if all { Ok(()) } else { Err(Finding::Fail(format!("no keep_alive comes: {times:?}"))) }
+    if all { Ok(()) } else { Err(Finding::fail(format!("of keep_alive come {}", counts(&times)))) }
 }
 
 fn next_link(relay: &Relay) -> Outcome {

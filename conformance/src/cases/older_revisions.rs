@@ -213,6 +213,7 @@ fn ended_by_keep_alive(relay: &Relay) -> Outcome {
     let limit = agent.stage().patience_after(RELAY_KEEP_ALIVE_INTERVAL);
     match agent.receive_within(limit)? {
         Some(Received::Text(text)) if text.contains("keep_alive") => {}
+        None => return Err(Finding::fail("no keep_alive comes")),
         other => return Err(Finding::Fail(format!("instead of keep_alive came {other:?}"))),
     }
     agent.leave()?;
