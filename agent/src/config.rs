@@ -22,11 +22,20 @@ pub struct Config {
 /// A name for an agent that was given none: `unnamed-fqdn-<full host name>-edge-agent-<8 hexadecimal digits>`, the digits
 /// new at each call, so that two agents of one host do not meet.
 pub fn default_name() -> String {
-    let uname = rustix::system::uname();
-    let host = uname.nodename().to_string_lossy();
+    let host = host_name();
     let hosts = fs::read_to_string("/etc/hosts").unwrap_or_default();
     let full = qualified(&host, &hosts).unwrap_or(&host);
     format!("unnamed-fqdn-{full}-edge-agent-{:08x}", fastrand::u32(..))
+}
+
+#[cfg(unix)]
+fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+#[cfg(not(unix))]
+fn host_name() -> String {
+    std::env::var("COMPUTERNAME").unwrap_or_default()
 }
 
 /// The fully qualified form of `host`, if a line of `hosts`, a hosts file, gives it one. Of a line's names the first

@@ -269,3 +269,108 @@ fn close_text(code: Option<u16>, reason: &str) -> String {
         (None, _) => "no close code".into(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use codec::Secret;
+    use transport::program::failure_line;
+    use transport::url::RedirectError;
+
+    use super::*;
+    use crate::config::Target;
+
+    fn config() -> Config {
+        Config {
+            relay_url: "wss://user:canary@relay.example.org/ws?token=canary".parse().unwrap(),
+            secret: Secret::from("canary".to_owned()),
+            ca_file: None,
+            eof_timeout: None,
+            agent: "workshop".into(),
+            target: Target { host: "fd00::5".into(), port: 22 },
+            protocol: "tcp".into(),
+        }
+    }
+
+    /// The status and the line of each way to fail. The lines of dialling have a snapshot of their own beside it.
+    #[test]
+    fn every_line() {
+        let refused = |text: &str| End::Refused(text.to_owned());
+        let initiating = |report: &str| refused(&format!("{}{report}", v1::ERROR_INITIATE_PREFIX));
+        let closed =
+            |code, reason: &str, opened| End::Closed { code, reason: reason.into(), opened };
+        let invalid = v1::decode::<v1::RelayToClient>(r#"{"inner":{"kind":"canary"}}"#);
+        let ends = [
+            refused(v1::ERROR_BAD_SECRET),
+            refused(v1::ERROR_AGENT_NOT_REGISTERED),
+            refused("too many\u{1b}[1m streams"),
+            initiating("could not connect to [fd00::5]:22: connection refused"),
+            initiating("[Errno 113] Connect call failed ('fd00::5', 22, 0, 0)"),
+            initiating("[Errno 110] Connect call failed ('fd00::5', 22, 0, 0)"),
+            initiating("Unsupported protocol: udp"),
+            initiating(v1::REASON_AGENT_LOST),
+            initiating(v1::ERROR_NO_ANSWER),
+            End::TimedOut(v1::CLIENT_ANSWER_TIMEOUT),
+            End::Invalid(invalid.unwrap_err()),
+            End::Violation("data before start_ok".into()),
+            closed(Some(v1::CLOSE_POLICY), "no start", false),
+            closed(Some(v1::CLOSE_INVALID), "", false),
+            closed(Some(v1::CLOSE_RESTART), "", false),
+            closed(Some(v1::CLOSE_NORMAL), "", false),
+            closed(None, "", false),
+            closed(Some(v1::CLOSE_AGENT_LOST), v1::REASON_AGENT_LOST, true),
+            closed(Some(v1::CLOSE_TARGET_RESET), "connection reset by peer", true),
+            closed(Some(v1::CLOSE_STALLED), "stream stalled", true),
+            closed(Some(v1::CLOSE_RESTART), "", true),
+            closed(Some(4000), "something\nnew", true),
+            closed(None, "", true),
+            End::Lost { cause: "the connection was closed".into(), opened: true },
+            End::Lost { cause: "it does not answer pings".into(), opened: false },
+        ];
+        let config = config();
+        let mut errors: Vec<RunError> =
+            ends.into_iter().map(|end| RunError::of(end, &config).unwrap()).collect();
+        let target = config.target.to_string();
+        let source = || io::Error::from_raw_os_error(5);
+        errors.push(RunError::Input { target: target.clone(), source: source() });
+        errors.push(RunError::Output { target, source: source() });
+        errors.push(RunError::Tls(TlsError::NoAuthorities));
+        let host = "relay.example.org:443".to_owned();
+        let error = RedirectError::Downgrade;
+        errors.push(RunError::Dial(DialError::Redirect { host: host.clone(), error }));
+        let phase = "TLS handshake".to_owned();
+        errors.push(RunError::Dial(DialError::TimedOut { phase, limit: v1::HANDSHAKE_TIMEOUT }));
+
+        let mut seen = [false; 13];
+        let mut lines = String::new();
+        for error in &errors {
+            seen[place(error)] = true;
+            let line = failure_line("access-client", error, false);
+            lines += &format!("{:>3} {line}\n", error.exit().code());
+        }
+        assert_eq!(seen, [true; 13], "a way to fail is not shown");
+        assert!(!lines.replace("\"canary\"", "").contains("canary"), "{lines}");
+        insta::assert_snapshot!(lines);
+        for clean in [End::Finished, End::Local, End::Quiet] {
+            assert!(RunError::of(clean, &config).is_none());
+        }
+    }
+
+    /// So that a new way to fail cannot be left out above.
+    fn place(error: &RunError) -> usize {
+        match error {
+            RunError::Tls(_) => 0,
+            RunError::Dial(_) => 1,
+            RunError::Refused(_) => 2,
+            RunError::NoAnswer { .. } => 3,
+            RunError::Misdirected { .. } => 4,
+            RunError::ClosedUnanswered { .. } => 5,
+            RunError::RelayLost { .. } => 6,
+            RunError::AgentLost { .. } => 7,
+            RunError::TargetReset { .. } => 8,
+            RunError::Stalled { .. } => 9,
+            RunError::Protocol { .. } => 10,
+            RunError::Input { .. } => 11,
+            RunError::Output { .. } => 12,
+        }
+    }
+}

@@ -10,7 +10,10 @@ mod error;
 pub mod exit;
 mod link;
 mod run;
-#[cfg(feature = "cli")]
+#[cfg(all(feature = "cli", unix))]
+pub mod stdio;
+#[cfg(all(feature = "cli", not(unix)))]
+#[path = "stdio_elsewhere.rs"]
 pub mod stdio;
 
 pub use error::RunError;

@@ -1,10 +1,12 @@
-//! Speed of data messages, in payload bytes per second: the fast paths and the JSON path, beside a plain copy.
+//! Speed of data messages, in payload bytes per second: the fast paths and the JSON path of v1, and the frames of v2,
+//! beside a plain copy.
 //!
 //! `cargo bench -p codec`
 
 use std::hint::black_box;
 
 use codec::v1::{self, AgentToRelay, StreamData, base64, data};
+use codec::v2;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
 fn benches(c: &mut Criterion) {
@@ -24,6 +26,24 @@ fn benches(c: &mut Criterion) {
             out.clear();
             out.extend_from_slice(black_box(&payload));
             black_box(&out);
+        });
+        // what a frame costs where its payload is copied once; without the copy only header, split and rewrite are left
+        let mut frame = Vec::with_capacity(v2::data::HEADER_BYTES + payload.len());
+        bench("v2 encode, with a copy", &mut || {
+            frame.clear();
+            frame.extend_from_slice(&v2::data::header(black_box(7)));
+            frame.extend_from_slice(black_box(&payload));
+            black_box(&frame);
+        });
+        bench("v2 decode, with a copy", &mut || {
+            out.clear();
+            let (stream, payload) = v2::data::split(black_box(&frame)).expect("a whole header");
+            out.extend_from_slice(payload);
+            black_box((stream, &out));
+        });
+        bench("v2 relay, in place", &mut || {
+            let stream = v2::data::split(black_box(&frame)).map(|(stream, _)| stream);
+            v2::data::set_stream(black_box(&mut frame), stream.unwrap_or_default() ^ 1);
         });
         bench("encode, fast", &mut || _ = black_box(data::encode_agent(ID, black_box(&payload))));
         bench("encode, JSON", &mut || {

@@ -9,6 +9,14 @@ use crate::fields::FieldError;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DecodeError {
+    /// The text is longer than any message may be ([`Message::MAX_BYTES`](crate::message::Message::MAX_BYTES)).
+    #[error("text has {bytes} bytes, and a message has {max} at most")]
+    TooLong {
+        /// Its length.
+        bytes: usize,
+        /// The largest allowed.
+        max: usize,
+    },
     /// The text consists of more JSON values than a message may ([`crate::v1::MAX_VALUES`]).
     #[error("text consists of too many JSON values")]
     TooManyValues,

@@ -84,6 +84,21 @@ impl Error for FieldError {
     }
 }
 
+/// A value, for [`sort_of`].
+fn unexpected(value: &Value) -> Unexpected<'_> {
+    match value {
+        Value::Null => Unexpected::Unit,
+        Value::Bool(value) => Unexpected::Bool(*value),
+        Value::String(text) => Unexpected::Str(text),
+        Value::Array(_) => Unexpected::Seq,
+        Value::Object(_) => Unexpected::Map,
+        Value::Number(number) => match number.as_i64() {
+            Some(number) => Unexpected::Signed(number),
+            None => Unexpected::Float(f64::NAN),
+        },
+    }
+}
+
 /// What a value is, without what it holds.
 fn sort_of(unexpected: Unexpected<'_>) -> &'static str {
     match unexpected {
@@ -184,9 +199,29 @@ impl<'de> Deserializer<'de> for Held {
         visitor.visit_unit()
     }
 
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, FieldError> {
+        match self.0 {
+            Value::String(text) => visitor.visit_enum(text.into_deserializer()),
+            other => Err(FieldError::invalid_type(unexpected(&other), &"a text")),
+        }
+    }
+
+    /// As [`deserialize_any`](Self::deserialize_any), but null is no object.
+    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, FieldError> {
+        match self.0 {
+            Value::Object(members) => Fields(members).deserialize_any(visitor),
+            other => Err(FieldError::invalid_type(unexpected(&other), &"an object")),
+        }
+    }
+
     forward_to_deserialize_any! {
         bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit unit_struct
-        newtype_struct seq tuple tuple_struct map struct enum identifier
+        newtype_struct seq tuple tuple_struct struct identifier
     }
 }
 
@@ -254,6 +289,32 @@ where
     within::<D, T, MIN, MAX>(deserializer).map(Some)
 }
 
+/// Reads a text that is a UUID in lower case, with its four hyphens (spec v2, OP-1).
+///
+/// # Errors
+///
+/// If it is not.
+pub fn uuid<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let fits = text.len() == 36
+        && text.bytes().enumerate().all(|(index, byte)| match index {
+            8 | 13 | 18 | 23 => byte == b'-',
+            _ => byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte),
+        });
+    if fits { Ok(text) } else { Err(D::Error::custom("is no UUID in lower case")) }
+}
+
+/// Reads a field as [`uuid`] does that may be absent.
+///
+/// # Errors
+///
+/// As [`uuid`].
+pub fn optional_uuid<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<String>, D::Error> {
+    uuid(deserializer).map(Some)
+}
+
 /// What bounds apply to.
 pub trait Measured {
     /// The value or the number of characters; `None` if there is nothing to measure.
@@ -300,10 +361,22 @@ pub fn length_of(text: &str) -> impl fmt::Debug + use<> {
     Summary(format!("<{} characters>", text.len()))
 }
 
+/// For `Debug`: as much of a text as tells it from others in a log, but not enough to use it (spec v2, TR-4).
+#[must_use]
+pub fn beginning_of(text: &str) -> impl fmt::Debug + use<> {
+    Summary(text.chars().take(8).flat_map(char::escape_debug).chain(['…']).collect())
+}
+
 /// For `Debug`: the keys of an object, without their values.
 #[must_use]
 pub fn keys_of(members: &Map<String, Value>) -> impl fmt::Debug + '_ {
     members.keys().collect::<Vec<_>>()
+}
+
+/// For `Debug`: what a value is, without what it holds.
+#[must_use]
+pub fn sort_of_value(value: &Value) -> impl fmt::Debug + use<> {
+    Summary(format!("<{}>", sort_of(unexpected(value))))
 }
 
 /// A text that `Debug` prints as it is.

@@ -18,6 +18,8 @@ pub trait Message: Serialize + DeserializeOwned {
     const NAME: &'static str;
     /// Key of the object that every message is wrapped in; `None`: not wrapped.
     const ENVELOPE: Option<&'static str>;
+    /// How many bytes the text of a message may have; `None`: whoever reads it from the network says.
+    const MAX_BYTES: Option<usize> = None;
     /// Key of the field that tells the messages apart.
     const TAG: &'static str;
     /// The values that field may have.
@@ -33,7 +35,8 @@ pub trait Message: Serialize + DeserializeOwned {
 
 /// Reads a message.
 ///
-/// One JSON object, its message in an envelope, told apart by a kind (clauses M-1 and M-2).
+/// One JSON object, its message in an envelope, told apart by a kind (clauses M-1 and M-2), or without one (spec v2,
+/// FR-1), and no longer than [`Message::MAX_BYTES`] (FR-2), which is looked at first.
 /// Tolerant where the specification is (clauses ): any order of fields, unknown fields, repeated keys.
 /// Unknown fields carry nothing (clause E-4).
 /// The work is linear in the length of the text, and the memory within a small multiple of it.
@@ -42,6 +45,9 @@ pub trait Message: Serialize + DeserializeOwned {
 ///
 /// A [`DecodeError`], if the text is no message of the direction.
 pub fn decode<M: Message>(text: &str) -> Result<M, DecodeError> {
+    if let Some(max) = M::MAX_BYTES.filter(|max| text.len() > *max) {
+        return Err(DecodeError::TooLong { bytes: text.len(), max });
+    }
     if has_too_many_values(text) {
         return Err(DecodeError::TooManyValues);
     }
@@ -67,6 +73,8 @@ pub fn decode<M: Message>(text: &str) -> Result<M, DecodeError> {
 }
 
 /// Writes a message in its canonical form: no spaces, fields in the order of the schema (clause M-3).
+///
+/// The text may be longer than [`Message::MAX_BYTES`] if what the message holds is; whoever fills it in sees to that.
 #[must_use]
 pub fn encode<M: Message>(message: &M) -> String {
     serde_json::to_string(&Enveloped(message)).expect("a message has only texts as keys")

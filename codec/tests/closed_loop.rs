@@ -12,10 +12,13 @@
 mod cases;
 #[path = "closed_loop/drawn.rs"]
 mod drawn;
+#[path = "closed_loop/live.rs"]
+mod live;
 
 use std::path::{Path, PathBuf};
 
 use codec::v1::{AgentToRelay, ClientToRelay, Message, RelayToAgent, RelayToClient};
+use codec::v2::Control;
 use codec::{Secret, fields, message};
 use generator::ir;
 use schemars::generate::SchemaSettings;
@@ -60,27 +63,45 @@ fn types_of_v1_say_what_the_specification_says() {
 }
 
 #[test]
+fn types_of_v2_say_what_the_specification_says() {
+    check_types("spec/v2", &[described::<Control>()]);
+}
+
+#[test]
 fn types_of_another_specification_say_what_it_says() {
     check_types("codec/tests/made_up", &[described::<made_up::Order>()]);
 }
 
-fn check_types(folder: &str, described: &[Value]) {
-    let sources: Vec<_> = described
-        .iter()
-        .map(|schema| generator::Source {
-            name: "types.schema.json".into(),
-            text: schema.to_string(),
-        })
-        .collect();
+/// Names and values of the constants are needed, since a schema may name one; how long a message may be is all that
+/// the types say of them.
+fn check_types(folder: &str, described: &[(Value, Option<usize>)]) {
+    let constants = std::fs::read_to_string(root().join(folder).join("constants.json"))
+        .expect("the constants can be read");
+    let mut sources = vec![generator::Source { name: "constants.json".into(), text: constants }];
+    let specified = specification(folder);
+    for (schema, max_bytes) in described {
+        let mut schema = schema.clone();
+        let union = specified.unions.iter().find(|union| schema["title"] == union.name.as_str());
+        if let Some(name) = union.and_then(|union| union.max_bytes.as_ref()) {
+            let constant = specified.constants.iter().find(|constant| constant.name == *name);
+            let value = max_bytes.map(|bytes| ir::Value::Bytes(bytes as u64));
+            assert_eq!(constant.map(|constant| &constant.value), value.as_ref());
+            schema["x-max-bytes"] = name.as_str().into();
+        } else {
+            assert_eq!(*max_bytes, None);
+        }
+        let text = schema.to_string();
+        sources.push(generator::Source { name: "types.schema.json".into(), text });
+    }
     let of_types =
         generator::lower(&sources).expect("the schemas of the types are within the profile");
-    let of_files = specification(folder);
-    assert_eq!(of_types.unions, of_files.unions);
-    assert_eq!(of_types.structs, of_files.structs);
+    assert_eq!(of_types.unions, specified.unions);
+    assert_eq!(of_types.structs, specified.structs);
+    assert_eq!(of_types.enums, specified.enums);
 }
 
-/// The schema of a generated type, brought into the form of the profile.
-fn described<M: Message + schemars::JsonSchema>() -> Value {
+/// The schema of a generated type, brought into the form of the profile, and how long its messages may be.
+fn described<M: Message + schemars::JsonSchema>() -> (Value, Option<usize>) {
     let generator = SchemaSettings::draft2020_12().for_serialize().into_generator();
     let mut schema = generator.into_root_schema_for::<M>().to_value();
     let mut choices = Vec::new();
@@ -108,7 +129,7 @@ fn described<M: Message + schemars::JsonSchema>() -> Value {
         described["properties"] = json!({ key: { "oneOf": choices } });
         described["required"] = json!([key]);
     }
-    described
+    (described, M::MAX_BYTES)
 }
 
 /// Drops what the form leaves out.
@@ -116,6 +137,10 @@ fn normalise(value: &mut Value) {
     match value {
         Value::Object(members) => {
             members.remove("format");
+            // that a constant text is a text goes without saying
+            if members.contains_key("const") {
+                members.remove("type");
+            }
             for (key, value) in members {
                 match value {
                     Value::String(text) if key == "description" => {
@@ -134,7 +159,7 @@ fn normalise(value: &mut Value) {
 #[test]
 fn files_fit_the_profile() {
     let profile = validator(&schema("spec/profile.schema.json"));
-    for folder in ["spec/v1", "codec/tests/made_up"] {
+    for folder in ["spec/v1", "spec/v2", "codec/tests/made_up"] {
         for source in generator::read(&root().join(folder)).expect("the specification can be read")
         {
             let json = serde_json::from_str(&source.text).expect("the file is JSON");
@@ -151,7 +176,10 @@ fn constructs_outside_the_profile_are_refused() {
     let profile = validator(&schema("spec/profile.schema.json"));
     let good = schema("codec/tests/made_up/two-way.schema.json");
     let constants = schema("codec/tests/made_up/constants.json");
+    let layout = schema("codec/tests/made_up/tray.layout.json");
     let property = "/$defs/Photo/properties/album";
+    let review = |field: &str| format!("/$defs/Review/properties/{field}");
+    let (visit, mood, praise) = (review("visit"), review("mood"), review("praise"));
     for (place, value, pointer, in_schema) in [
         ("/$schema", json!("http://json-schema.org/draft-07/schema#"), "/$schema", true),
         ("/title", json!("order"), "/title", true),
@@ -173,6 +201,27 @@ fn constructs_outside_the_profile_are_refused() {
         ("/$defs/Bill/required", json!(["what", "tip", "gone"]), "/$defs/Bill/required", false),
         ("/$defs/Bill/properties/what/const", json!(7), "/$defs/Bill/properties/what/const", true),
         ("/$defs/Bill/properties/what/const", json!("dish"), "/$defs/Bill", false),
+        ("/$defs/Bill/properties/what/const", json!("Dish"), "/$defs/Bill", false),
+        (
+            "/$defs/Bill/properties/what/const",
+            json!("self"),
+            "/$defs/Bill/properties/what/const",
+            false,
+        ),
+        (
+            "/$defs/Bill/properties/what/const",
+            json!("\u{e9}"),
+            "/$defs/Bill/properties/what/const",
+            true,
+        ),
+        (
+            "/$defs/Bill/properties/what/const",
+            json!("2nd"),
+            "/$defs/Bill/properties/what/const",
+            true,
+        ),
+        ("/title", json!("Self"), "/title", false),
+        ("/title", json!("Dish"), "/title", false),
         ("/$defs/Bill/properties/pin/maxLength", json!(3), "/$defs/Bill/properties/pin", true),
         ("/$defs/Bill/properties/tip/minimum", json!(3), "/$defs/Bill/properties/tip", true),
         (
@@ -231,7 +280,36 @@ fn constructs_outside_the_profile_are_refused() {
             "/$defs/Photo/properties/album/type",
             true,
         ),
-        (property, json!({"enum": ["a"], "description": "x"}), property, true),
+        (
+            property,
+            json!({"enum": ["a"], "description": "x"}),
+            "/$defs/Photo/properties/album",
+            true,
+        ),
+        ("/x-max-bytes", json!("GREETING"), "/x-max-bytes", false),
+        ("/x-max-bytes", json!(4096), "/x-max-bytes", true),
+        ("/$defs/Mood/title", json!("x"), "/$defs/Mood/title", true),
+        ("/$defs/Mood/type", json!("string"), "/$defs/Mood/type", true),
+        ("/$defs/Mood/oneOf", json!([]), "/$defs/Mood/oneOf", true),
+        ("/$defs/Mood/oneOf/1/const", json!("delighted"), "/$defs/Mood/oneOf/1/const", false),
+        ("/$defs/Mood/oneOf/1/const", json!("So So"), "/$defs/Mood/oneOf/1/const", true),
+        ("/$defs/Mood/oneOf/1/description", json!(""), "/$defs/Mood/oneOf/1/description", true),
+        ("/$defs/Mood/oneOf/1/title", json!("x"), "/$defs/Mood/oneOf/1/title", true),
+        ("/$defs/Spare", json!(good["$defs"]["Mood"]), "/$defs/Spare", false),
+        (&format!("{mood}/$ref"), json!("#/$defs/Nothing"), &format!("{mood}/$ref"), false),
+        (&format!("{mood}/$ref"), json!("#/$defs/Bill"), "/$defs/Bill/type", false),
+        (&format!("{mood}/type"), json!("string"), &format!("{mood}/type"), true),
+        (&format!("{visit}/pattern"), json!("^[0-9]+$"), &format!("{visit}/pattern"), true),
+        (&format!("{visit}/maxLength"), json!(36), &visit, true),
+        (&format!("{visit}/type"), json!(["string", "null"]), &visit, true),
+        (
+            &format!("{praise}/additionalProperties"),
+            json!(false),
+            &format!("{praise}/additionalProperties"),
+            true,
+        ),
+        (&praise, json!({"type": "object", "description": "x"}), &praise, true),
+        (&format!("{praise}/properties"), json!({}), &format!("{praise}/properties"), true),
         (
             property,
             json!({"type": "string", "description": ""}),
@@ -259,6 +337,22 @@ fn constructs_outside_the_profile_are_refused() {
     ] {
         let bad = with(&good, place, value);
         assert_refused("two-way.schema.json", &bad, pointer);
+        assert_eq!(profile.is_valid(&bad), !in_schema, "{place}");
+    }
+    for (place, value, pointer, in_schema) in [
+        ("/$schema", json!("x"), "/$schema", true),
+        ("/byteOrder", json!("little-endian"), "/byteOrder", true),
+        ("/fields", json!([]), "/fields", true),
+        ("/fields/0/type", json!("u24"), "/fields/0/type", true),
+        ("/fields/0/name", json!("Floor"), "/fields/0/name", true),
+        ("/fields/0/name", json!("table"), "/fields/1/name", false),
+        ("/fields/0/unit", json!("x"), "/fields/0/unit", true),
+        ("/rest", json!({ "name": "plates" }), "/rest", true),
+        ("/rest/name", json!("the plates"), "/rest/name", true),
+        ("/rest/type", json!("bytes"), "/rest/type", true),
+    ] {
+        let bad = with(&layout, place, value);
+        assert_refused("tray.layout.json", &bad, pointer);
         assert_eq!(profile.is_valid(&bad), !in_schema, "{place}");
     }
     let wrapped = schema("spec/v1/relay-to-client.schema.json");
@@ -305,6 +399,16 @@ fn contradictions_between_files_are_refused() {
     };
     assert!(generator::lower(&sources(&good, &other)).is_ok());
     assert!(generator::lower(&sources(&good, &good)).is_err());
+    // A message cannot have the name of another file's direction, nor a constant that of a text around data.
+    let named = with(&other, "/title", json!("StreamData"));
+    let error = generator::lower(&sources(&named, &good)).expect_err("the name is taken");
+    assert!(error.to_string().starts_with("x.schema.json#/"), "{error}");
+    let constants = schema("codec/tests/made_up/constants.json");
+    let constants = with(&constants, "/constants/0/name", json!("STREAM_DATA_PREFIX"));
+    let [schema, mut constants] = sources(&good, &constants);
+    constants.name = "constants.json".into();
+    let error = generator::lower(&[constants, schema]).expect_err("the name is taken");
+    assert!(error.to_string().starts_with("constants.json#/constants/0/name: "), "{error}");
     let changed = with(&other, "/$defs/StreamData/description", json!("Something else."));
     let error = generator::lower(&sources(&good, &changed)).expect_err("the definitions differ");
     assert!(error.to_string().starts_with("x.schema.json#/$defs/StreamData: "), "{error}");
@@ -321,7 +425,12 @@ fn with(json: &Value, place: &str, value: Value) -> Value {
 }
 
 fn assert_refused(name: &str, json: &Value, pointer: &str) {
-    let sources = [generator::Source { name: name.into(), text: json.to_string() }];
+    let source =
+        |name: &str, json: &Value| generator::Source { name: name.into(), text: json.to_string() };
+    let mut sources = vec![source(name, json)];
+    if name == "two-way.schema.json" {
+        sources.push(source("constants.json", &schema("codec/tests/made_up/constants.json")));
+    }
     let error = generator::lower(&sources).expect_err(pointer).to_string();
     assert!(error.starts_with(&format!("{name}#{pointer}: ")), "{pointer}: {error}");
 }

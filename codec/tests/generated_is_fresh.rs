@@ -8,6 +8,11 @@ fn v1() {
 }
 
 #[test]
+fn v2() {
+    check("spec/v2", "codec/src/v2/generated.rs");
+}
+
+#[test]
 fn made_up() {
     check("codec/tests/made_up", "codec/tests/made_up/generated.rs");
 }

@@ -76,6 +76,15 @@ fn encoded_bytes() {
     insta::assert_snapshot!(lines.join("\n"));
 }
 
+/// An extra field keeps its value through any number of relays (E-1).
+#[test]
+fn numbers_are_read_as_they_are_written() {
+    for number in ["123456789.12345679", "0.1", "5e-324", "1.7976931348623157e+308", "-0.0"] {
+        let text = format!(r#"{{"inner":{{"kind":"start","extra":{number}}}}}"#);
+        assert_eq!(v1::encode(&v1::decode::<AgentToRelay>(&text).unwrap()), text);
+    }
+}
+
 fn encoded<M: Message>(message: &M) -> String {
     format!("{:14} {}", M::NAME, v1::encode(message))
 }

@@ -15,6 +15,7 @@ mod limits;
 mod messages;
 mod older_revisions;
 mod overload;
+mod readers;
 mod streams;
 mod tolerance;
 

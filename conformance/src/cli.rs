@@ -11,11 +11,13 @@ use transport::program::fail;
 use crate::cases;
 use crate::harness::process::kill_all;
 use crate::harness::profile::{Profile, ProfileError, Program, RelayProgram, split_words};
-use crate::harness::programs::ORIGINAL_VARIABLE;
+use crate::harness::programs::{self, Given, ORIGINAL_VARIABLE, Origin, repository};
 use crate::harness::tunnel::credentials;
 use crate::kit::expected::Expected;
 use crate::kit::run::{self, Plan};
 use crate::kit::{Case, Seat};
+use crate::matrix::{self, Scenario};
+use crate::mutations::{self, MutationError};
 use crate::report;
 
 /// Some verdict is not the expected one.
@@ -24,7 +26,7 @@ const EXIT_DIFFERENT: u8 = 1;
 const EXIT_USAGE: u8 = 2;
 
 const AFTER_HELP: &str = "\
-Exit statuses: 0 every verdict is the expected one; 1 some is not; 2 wrong usage, or something is missing; 130, 143
+Exit statuses: 0 every verdict or cell is as expected; 1 some is not; 2 wrong usage, or something is missing; 130, 143
 ended by SIGINT, SIGTERM.
 
 conformance/README.md tells how to test programs of your own.";
@@ -41,10 +43,14 @@ struct Cli {
 enum Command {
     /// Runs the cases and says what each came to.
     Run(Box<RunArgs>),
+    /// Plays end-to-end scenarios with every mix of some implementations.
+    Matrix(MatrixArgs),
     /// Lists the cases.
     List(ListArgs),
     /// Prints the credentials that a relay needs that runs already.
     Credentials,
+    /// Breaks this workspace's programs, in one way at a time, and says which case catches it.
+    Mutate(MutateArgs),
 }
 
 #[derive(Debug, Args)]
@@ -82,10 +88,46 @@ struct RunArgs {
 }
 
 #[derive(Debug, Args)]
+struct MatrixArgs {
+    /// Whose programs to mix: `ours`, `original`, or the file of a profile; several. `ours` unless one is given, and
+    /// `original` if its folder is.
+    #[arg(long, value_name = "NAME|FILE")]
+    with: Vec<String>,
+    /// The folder with the programs of `original`.
+    #[arg(long, value_name = "FOLDER", env = ORIGINAL_VARIABLE)]
+    original_bin: Option<PathBuf>,
+    /// Only the scenarios whose name contains this; several are alternatives.
+    #[arg(long, value_name = "PATTERN")]
+    scenario: Vec<String>,
+    /// Writes report.json, junit.xml and index.html into this folder, beside what `run` has written there.
+    #[arg(long, value_name = "FOLDER")]
+    report: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
 struct ListArgs {
     /// How.
     #[arg(long, value_enum, default_value_t = Format::Markdown)]
     format: Format,
+}
+
+#[derive(Debug, Args)]
+struct MutateArgs {
+    /// Only this mutation; may be given several times.
+    #[arg(long, value_name = "NAME")]
+    only: Vec<String>,
+    /// Runs every case of the party, not just those that have to catch the mutation.
+    #[arg(long)]
+    every_case: bool,
+    /// Where the copy of the workspace and its target folder are kept; `target/mutations` unless given.
+    #[arg(long, value_name = "FOLDER")]
+    folder: Option<PathBuf>,
+    /// How many cases run at the same time.
+    #[arg(long, value_name = "N")]
+    jobs: Option<usize>,
+    /// How many seconds to wait for what should happen at once.
+    #[arg(long, value_name = "SECONDS", default_value_t = 15)]
+    patience: u64,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -106,14 +148,27 @@ enum SeatArg {
 enum CliError {
     #[error(transparent)]
     Profile(#[from] ProfileError),
+    #[error(transparent)]
+    Mutation(#[from] MutationError),
     #[error("--{party}: {text}")]
     Command { party: &'static str, text: String },
     #[error(
-        "--profile original needs the folder with its programs ({ORIGINAL_VARIABLE} or --original-bin)"
+        "the original needs the folder with its programs ({ORIGINAL_VARIABLE} or --original-bin)"
     )]
     NoOriginal,
     #[error("no case is called {0:?} (the list subcommand shows them all)")]
     NoCase(String),
+    #[error("no scenario is called {name:?}; there are: {}", all.join("; "))]
+    NoScenario { name: String, all: Vec<&'static str> },
+    #[error(
+        "profile {0}: its relay runs already, but scenarios of the matrix end and restart theirs: \
+         give it a command"
+    )]
+    SharedRelay(String),
+    #[error("no mix of these has a relay, an agent and a client: add another --with, such as ours")]
+    NoMix,
+    #[error("--with {0} is given twice")]
+    Twice(String),
     #[error("{}: {source}", path.display())]
     File { path: PathBuf, source: std::io::Error },
     #[error("cannot make a temporary folder: {0}")]
@@ -125,6 +180,7 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match cli.command {
         Command::Run(arguments) => run(&arguments),
+        Command::Matrix(arguments) => run_matrix(&arguments),
         Command::List(arguments) => {
             print(&match arguments.format {
                 Format::Markdown => report::list::markdown(),
@@ -136,6 +192,7 @@ pub fn main() -> ExitCode {
             print(&format!("{:#}\n", credentials()));
             Ok(ExitCode::SUCCESS)
         }
+        Command::Mutate(arguments) => mutate(arguments),
     };
     done.unwrap_or_else(|error| {
         fail("conformance", &error, false);
@@ -168,11 +225,111 @@ fn run(arguments: &RunArgs) -> Result<ExitCode, CliError> {
     let summary = report::Summary::of(&plan, &reports);
     if let Some(folder) = &arguments.report {
         let file = |source| CliError::File { path: folder.clone(), source };
-        report::write(folder, &summary, &reports).map_err(file)?;
+        report::write(folder, report::of_cases(&summary, &reports)).map_err(file)?;
     }
     print(&report::terminal::summary(&summary, &reports));
     let is_expected = reports.iter().all(run::Report::is_expected);
     Ok(if is_expected { ExitCode::SUCCESS } else { ExitCode::from(EXIT_DIFFERENT) })
+}
+
+fn run_matrix(arguments: &MatrixArgs) -> Result<ExitCode, CliError> {
+    let mixes = matrix::mixes(&origins(arguments)?);
+    if mixes.is_empty() {
+        return Err(CliError::NoMix);
+    }
+    let scenarios = scenarios(&arguments.scenario)?;
+    let folder = tempfile::Builder::new().prefix("conformance").tempdir();
+    let folder = folder.map_err(CliError::Folder)?;
+    // Each tunnel has a folder of its own. When a signal ends the kit, all of them go at once.
+    let is_first = tempfile::env::override_temp_dir(folder.path()).is_ok();
+    debug_assert!(is_first, "nothing else sets the folder");
+    end_cleanly_by_signal(folder.path().to_owned());
+
+    let progress = report::terminal::Progress::new(scenarios.len() * mixes.len());
+    let rows = matrix::run(&scenarios, &mixes, |scenario, cell| {
+        let what = format!("{} {}: {}", cell.mix.letters(), scenario.name, cell.text());
+        progress.tell_of(&what, cell.took, cell.outcome.is_ok());
+    });
+    if let Some(folder) = &arguments.report {
+        let file = |source| CliError::File { path: folder.clone(), source };
+        report::write(folder, report::of_matrix(&rows)).map_err(file)?;
+    }
+    let failures = report::matrix::failures(&rows);
+    print(&report::matrix::summary(&rows));
+    Ok(if failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(EXIT_DIFFERENT) })
+}
+
+/// Whose programs the matrix mixes.
+fn origins(arguments: &MatrixArgs) -> Result<Vec<Origin>, CliError> {
+    let original_bin = arguments.original_bin.as_ref().filter(|path| !path.as_os_str().is_empty());
+    let mut with: Vec<&str> = arguments.with.iter().map(String::as_str).collect();
+    if with.is_empty() {
+        with.push("ours");
+        with.extend(original_bin.map(|_| "original"));
+    }
+    let mut letters = ('A'..='Z').filter(|letter| !['R', 'P'].contains(letter));
+    let mut origins = Vec::new();
+    for (index, name) in with.iter().enumerate() {
+        if with[..index].contains(name) {
+            return Err(CliError::Twice((*name).to_owned()));
+        }
+        origins.push(match *name {
+            "ours" => {
+                let own = std::env::current_exe().map_err(CliError::Folder)?;
+                let profile = Profile::ours(own.parent().unwrap_or(&own))?;
+                programs::use_ours(&profile.bin);
+                Origin::Ours
+            }
+            "original" => {
+                let profile = Profile::original(original_bin.ok_or(CliError::NoOriginal)?)?;
+                programs::use_original(&profile.bin);
+                Origin::Original
+            }
+            file => {
+                let profile = Profile::read(file.as_ref())?;
+                if profile.relay.as_ref().is_some_and(|relay| relay.url.is_some()) {
+                    return Err(CliError::SharedRelay(profile.name));
+                }
+                let letter = letters.next().unwrap_or('?');
+                // It is used by every thread until the kit ends.
+                Origin::Given(Box::leak(Box::new(Given { letter, profile })))
+            }
+        });
+    }
+    Ok(origins)
+}
+
+fn scenarios(patterns: &[String]) -> Result<Vec<&'static Scenario>, CliError> {
+    for pattern in patterns {
+        if !matrix::all().any(|it| it.name.contains(pattern)) {
+            let all = matrix::all().map(|it| it.name).collect();
+            return Err(CliError::NoScenario { name: pattern.clone(), all });
+        }
+    }
+    let is_chosen = |it: &&Scenario| {
+        patterns.is_empty() || patterns.iter().any(|pattern| it.name.contains(pattern))
+    };
+    Ok(matrix::all().filter(is_chosen).collect())
+}
+
+fn mutate(arguments: MutateArgs) -> Result<ExitCode, CliError> {
+    let cases = tempfile::Builder::new().prefix("conformance").tempdir();
+    let cases = cases.map_err(CliError::Folder)?;
+    end_cleanly_by_signal(cases.path().to_owned());
+    let root = repository();
+    let folder = arguments.folder.unwrap_or_else(|| root.join("target/mutations"));
+    let trial = mutations::Trial {
+        only: arguments.only,
+        every_case: arguments.every_case,
+        jobs: arguments.jobs.unwrap_or(default_jobs()),
+        patience: Duration::from_secs(arguments.patience),
+    };
+    let tried = mutations::try_all(&trial, root, &folder, cases.path(), |tried| {
+        report::terminal::note(&tried.line());
+    })?;
+    print(&mutations::table(&tried));
+    let all_caught = tried.iter().all(mutations::Tried::is_caught);
+    Ok(if all_caught { ExitCode::SUCCESS } else { ExitCode::from(EXIT_DIFFERENT) })
 }
 
 /// Cases wait more than they work.

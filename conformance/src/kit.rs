@@ -8,6 +8,7 @@
 mod agent;
 mod case;
 mod client;
+mod examples;
 pub mod expected;
 mod flood;
 mod http;
@@ -19,10 +20,12 @@ pub mod spec;
 mod stage;
 mod target;
 pub mod transcript;
+mod watch;
 
 pub use agent::{Agent, ToAgent};
 pub use case::{Case, Finding, Outcome, Play, Seat, Verdict, agent, client, relay};
 pub use client::{Client, Input, ToClient};
+pub use examples::{Counterexample, Direction};
 pub use flood::Flood;
 pub use http::{Answer, Request};
 pub use link::Link;
@@ -30,5 +33,6 @@ pub use message::{Message, base64, bytes_of, data_of, data_text};
 pub use relay::{FromAgent, FromClient, Relay, Sizes};
 pub use stage::Stage;
 pub use target::{Connection, SilentTarget, Target};
+pub use watch::watch;
 
 pub use crate::harness::frames::Received;

@@ -4,4 +4,7 @@ pub mod cases;
 pub mod cli;
 pub mod harness;
 pub mod kit;
+pub mod matrix;
+pub mod mutations;
 pub mod report;
+pub mod world;

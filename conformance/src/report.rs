@@ -5,15 +5,17 @@ use std::io;
 use std::path::Path;
 
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::kit::Verdict;
 use crate::kit::run::{Plan, Report};
 use crate::kit::spec;
+use crate::matrix::Row;
 
 mod html;
 mod junit;
 pub mod list;
+pub mod matrix;
 pub mod terminal;
 
 /// The figures of a run.
@@ -45,27 +47,46 @@ impl Summary {
     }
 }
 
-/// Writes `report.json`, `junit.xml` and `index.html` into a folder, which is made if need be.
-///
-/// # Errors
-///
-/// When they cannot be written.
-pub fn write(folder: &Path, summary: &Summary, reports: &[Report]) -> io::Result<()> {
-    std::fs::create_dir_all(folder)?;
-    let all = json(summary, reports);
-    std::fs::write(folder.join("report.json"), format!("{all:#}\n"))?;
-    std::fs::write(folder.join("junit.xml"), junit::text(summary, reports))?;
-    std::fs::write(folder.join("index.html"), html::page(&all))
-}
+/// A part of the report's document; each subcommand makes its own.
+#[derive(Debug)]
+pub struct Part(Value);
 
-/// The whole report as one document.
-fn json(summary: &Summary, reports: &[Report]) -> Value {
+/// The part of a run of the cases.
+pub fn of_cases(summary: &Summary, reports: &[Report]) -> Part {
     let cases: Vec<Value> = reports.iter().map(case).collect();
     let unseen: Vec<Value> = spec::unseen()
         .iter()
         .map(|(number, reason)| json!({ "statement": number, "reason": reason }))
         .collect();
-    json!({ "summary": summary, "cases": cases, "unseen": unseen })
+    Part(json!({ "summary": summary, "cases": cases, "unseen": unseen }))
+}
+
+/// The part of the interop matrix.
+pub fn of_matrix(rows: &[Row]) -> Part {
+    Part(json!({ "matrix": matrix::json(rows) }))
+}
+
+/// Writes `report.json`, `junit.xml` and `index.html` into a folder, which is made if need be. Parts that a report there
+/// has already stay, but for the one that is written again.
+///
+/// # Errors
+///
+/// When they cannot be written, or the folder has a `report.json` of another kind.
+pub fn write(folder: &Path, part: Part) -> io::Result<()> {
+    std::fs::create_dir_all(folder)?;
+    let file = folder.join("report.json");
+    let mut all: Map<String, Value> = match std::fs::read_to_string(&file) {
+        Ok(text) => serde_json::from_str(&text)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Map::new(),
+        Err(error) => return Err(error),
+    };
+    if let Value::Object(part) = part.0 {
+        all.extend(part);
+    }
+    let all = Value::Object(all);
+    std::fs::write(file, format!("{all:#}\n"))?;
+    std::fs::write(folder.join("junit.xml"), junit::text(&all))?;
+    std::fs::write(folder.join("index.html"), html::page(&all))
 }
 
 fn case(report: &Report) -> Value {

@@ -88,16 +88,29 @@ fn wrong_usage_is_one_line_and_2() -> io::Result<()> {
     let folder = tempfile::tempdir()?;
     let path = folder.path().to_string_lossy().into_owned();
     let missing = format!("{path}/missing");
+    let written = |name: &str, content: &[u8]| -> io::Result<String> {
+        let file = folder.path().join(name);
+        fs::write(&file, content)?;
+        fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+        Ok(file.to_string_lossy().into_owned())
+    };
+    let empty = written("empty", b"\n")?;
+    let large = written("large", &[b'x'; 33 * 1024])?;
+    let no_text = written("no_text", b"\xff")?;
+    let marked = written("marked", "\u{feff}secret".as_bytes())?;
+    let no_pem = written("no_pem", b"-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----\n")?;
     let mut shown = String::new();
-    let relay: [&[&str]; 6] = [
+    let relay: [&[&str]; 8] = [
         &["--port", "70000"],
         &["--port", "-1"],
         &["--port", "abc"],
         &["--port", ""],
+        &["--host", ""],
+        &["--credentials-file", ""],
         &["--nonsense"],
         &["stray"],
     ];
-    let agent: [&[&str]; 14] = [
+    let agent: [&[&str]; 21] = [
         &[],
         &["--secret", "s", "--relay-url", "http://127.0.0.1/"],
         &["--secret", "s", "--relay-url", "127.0.0.1:8000"],
@@ -107,10 +120,17 @@ fn wrong_usage_is_one_line_and_2() -> io::Result<()> {
         &["--secret", "s", "--secret-file", "f"],
         &["--secret-file", &missing],
         &["--secret-file", &path],
+        &["--secret-file", &empty],
+        &["--secret-file", &large],
+        &["--secret-file", &no_text],
+        &["--secret-file", &marked],
+        &["--secret-file", ""],
         &["--secret"],
         &["--secret", "s", "stray"],
+        &["--secret", "s", "--relay-url", "ws://u:p/x@127.0.0.1/"],
         &["--ca-file", &missing],
         &["--ca-file", &path],
+        &["--ca-file", &no_pem],
         &["--ca-file", "/dev/null"],
     ];
     let client: [&[&str]; 16] = [
@@ -176,6 +196,15 @@ fn a_relay_that_cannot_start_says_why_in_one_line() -> io::Result<()> {
         Ok(())
     };
     add(command("network-relay", &["--port", "0"]).current_dir(&folder), &[])?;
+    let (large, no_text) = (folder.path().join("large"), folder.path().join("no_text"));
+    fs::File::create(&large)?.set_len((64 << 20) + 1)?;
+    fs::write(&no_text, b"\xff")?;
+    for file in [large, no_text] {
+        fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+        let file = file.to_string_lossy();
+        let arguments = ["--port", "0", "--credentials-file", &file];
+        add(&mut command("network-relay", &arguments), &[(path.as_str(), "FOLDER")])?;
+    }
     for (name, content) in [
         ("empty", ""),
         ("no_json", "{\"edge-agents\": {},"),
@@ -213,8 +242,11 @@ fn a_relay_that_cannot_start_says_why_in_one_line() -> io::Result<()> {
     let port = taken.local_addr()?.port().to_string();
     let replaced = [(path.as_str(), "FOLDER"), (port.as_str(), "PORT")];
     add(&mut command("network-relay", &["--port", &port, "--credentials-file", &file]), &replaced)?;
-    let host = ["--host", "no-such-host.invalid", "--port", "0", "--credentials-file", &file];
-    add(&mut command("network-relay", &host), &replaced)?;
+    // The second is an address for documents, which no machine has.
+    for host in ["no-such-host.invalid", "203.0.113.1"] {
+        let arguments = ["--host", host, "--port", "0", "--credentials-file", &file];
+        add(&mut command("network-relay", &arguments), &replaced)?;
+    }
     assert!(
         !shown.replace("\"canary\"", "").contains("canary"),
         "secrets of the file are not shown"

@@ -6,7 +6,7 @@ use std::thread;
 
 use codec::v1::{AGENT_PATH, CLIENT_PATH};
 use conformance::harness::frames::{
-    BINARY, CONTINUATION, PING, RawLink, Received, TEXT, frame, upgrade,
+    BINARY, CONTINUATION, PING, PONG, RawLink, Received, TEXT, frame, upgrade,
 };
 use conformance::harness::tunnel::{
     AGENT, AGENT_SECRET, CLIENT_SECRET, OTHER_AGENT, Tunnel, agent_start, client_start,
@@ -358,6 +358,21 @@ fn a_bad_message_of_an_agent_ends_its_link_and_frees_its_name() -> io::Result<()
     let mut client = RawLink::open(tunnel.port(), CLIENT_PATH)?;
     client.send_inner(&start)?;
     assert_eq!(agent.receive_inner()["kind"], "initiate_connection");
+    Ok(())
+}
+
+/// A link whose claim to a name is being settled has its pings answered like any other (spec v1, K-1 and A-7).
+#[test]
+fn a_link_that_claims_a_name_is_read_meanwhile() -> io::Result<()> {
+    let tunnel = Tunnel::ours();
+    let mut holder = other_agent(tunnel.port())?;
+    let mut claimant = other_agent(tunnel.port())?;
+    let Received::Ping(probe) = holder.receive() else { panic!("the holder is not probed") };
+    claimant.send(PING, b"meanwhile")?;
+    assert_eq!(claimant.receive(), Received::Pong(b"meanwhile".to_vec()));
+    // The probe is not over yet.
+    holder.send(PONG, &probe)?;
+    assert_eq!(claimant.receive_message().close_code(), Some(4009));
     Ok(())
 }
 

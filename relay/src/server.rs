@@ -1,31 +1,17 @@
-//! The relay's sockets: accepting, the HTTP phase, and the links that come of it.
+//! The relay's listeners.
 
-use std::convert::Infallible;
 use std::future::Future;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use codec::v1;
-use hyper::StatusCode;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper::upgrade::{OnUpgrade, Upgraded};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tracing::{Instrument, debug, info, info_span, warn};
-use transport::bell::Bell;
-use transport::driver::{Close, drive};
-use transport::printable::printable;
+use tracing::{Instrument, debug, info_span, warn};
 use transport::socket::Socket;
-use transport::websocket::{self, Sizes, websocket};
 
 use crate::auth::Credentials;
-use crate::directory::Directory;
-use crate::http::{Answer, Role, answer};
-use crate::session::{AgentSession, ClientSession};
+use crate::connection::Relay;
 
 /// Why a relay could not go on.
 #[derive(Debug, thiserror::Error)]
@@ -53,12 +39,11 @@ pub async fn serve(
     if listeners.is_empty() {
         return Err(ServeError::NoListener);
     }
-    let directory = Arc::new(Directory::new(credentials));
+    let relay = Relay::new(credentials);
     let (stop, stopped) = watch::channel(());
     let mut acceptors = JoinSet::new();
     for listener in listeners {
-        let directory = Arc::clone(&directory);
-        acceptors.spawn(accept(listener, directory, stopped.clone()));
+        acceptors.spawn(accept(listener, relay.clone(), stopped.clone()));
     }
     drop(stopped);
     tokio::pin!(shutdown);
@@ -82,7 +67,7 @@ pub async fn serve(
 /// Accepts connections until told to stop, then waits for those it has.
 async fn accept(
     listener: TcpListener,
-    directory: Arc<Directory>,
+    relay: Relay,
     mut stopped: watch::Receiver<()>,
 ) -> Result<(), ServeError> {
     let mut connections = JoinSet::new();
@@ -95,7 +80,14 @@ async fn accept(
         };
         match accepted {
             Ok((stream, peer)) => {
-                let connection = connection(stream, Arc::clone(&directory), stopped.clone());
+                let (relay, mut stopped) = (relay.clone(), stopped.clone());
+                let connection = async move {
+                    if let Err(error) = transport::tcp::prepare(&stream) {
+                        debug!("socket options not set: {error}");
+                    }
+                    let stop = async move { drop(stopped.changed().await) };
+                    relay.serve_connection(Socket::Tcp(stream), stop).await;
+                };
                 connections.spawn(connection.instrument(info_span!("link", %peer)));
             }
             Err(error) if is_exhaustion(&error) => {
@@ -120,13 +112,22 @@ async fn accept(
 }
 
 /// Whether the process or the system has run out of something that others will give back.
+#[cfg(unix)]
 fn is_exhaustion(error: &io::Error) -> bool {
     use rustix::io::Errno;
     let exhausted = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
     Errno::from_io_error(error).is_some_and(|errno| exhausted.contains(&errno))
 }
 
+/// The same, where it has no Errno.
+#[cfg(not(unix))]
+fn is_exhaustion(error: &io::Error) -> bool {
+    // WSAEMFILE and WSAENOBUFS.
+    matches!(error.raw_os_error(), Some(10_024 | 10_055))
+}
+
 /// Whether an error belongs to the connection that was to be accepted (accept(2)).
+#[cfg(unix)]
 fn is_about_one_connection(error: &io::Error) -> bool {
     use rustix::io::Errno;
     let passing = [
@@ -146,83 +147,20 @@ fn is_about_one_connection(error: &io::Error) -> bool {
     Errno::from_io_error(error).is_none_or(|errno| passing.contains(&errno))
 }
 
-/// One connection from its acceptance to its end.
-async fn connection(
-    stream: TcpStream,
-    directory: Arc<Directory>,
-    mut stopped: watch::Receiver<()>,
-) {
-    if let Err(error) = transport::tcp::prepare(&stream) {
-        debug!("socket options not set: {error}");
-    }
-    let upgraded = tokio::select! {
-        upgraded = http_phase(stream) => upgraded,
-        _ = stopped.changed() => return,
-    };
-    let Some((role, upgraded)) = upgraded else { return };
-    // Spec v1, L-10.
-    let deadline = transport::now() + v1::START_TIMEOUT;
-    let Ok(parts) = upgraded.downcast::<TokioIo<TcpStream>>() else {
-        debug_assert!(false, "the upgraded connection is the one that was served");
-        return;
-    };
-    let sizes = Sizes {
-        // Spec v1, L-2.
-        max_message: v1::MAX_MESSAGE_TO_RELAY,
-        before_start: Some(v1::MAX_MESSAGE_BEFORE_START),
-    };
-    let socket = Socket::Tcp(parts.io.into_inner());
-    let socket = websocket(socket, &parts.read_buf, websocket::Role::Server, sizes).await;
-    let bell = Bell::default();
-    let stop = async move {
-        let _ = stopped.changed().await;
-        // Spec v1, X-13.
-        Close::new(v1::CLOSE_RESTART, "")
-    };
-    match role {
-        Role::Agent => {
-            let mut session = AgentSession::new(directory, bell.clone(), deadline);
-            drive(socket, &mut session, &bell, stop).await;
-        }
-        Role::Client => {
-            let mut session = ClientSession::new(directory, bell.clone(), deadline);
-            drive(socket, &mut session, &bell, stop).await;
-        }
-    }
-}
-
-/// Answers the request that a connection is there for. None if it did not ask for a link.
-async fn http_phase(stream: TcpStream) -> Option<(Role, Upgraded)> {
-    let upgrade: Mutex<Option<(Role, OnUpgrade)>> = Mutex::new(None);
-    let service = service_fn(|mut request| {
-        let response = match answer(&request) {
-            Answer::Plain(response) => {
-                if response.status() != StatusCode::OK {
-                    let path = printable(request.uri().path(), 100);
-                    info!("answered {} to {} {path}", response.status(), request.method());
-                }
-                response
-            }
-            Answer::Upgrade(role, response) => {
-                let on_upgrade = hyper::upgrade::on(&mut request);
-                *upgrade.lock().unwrap_or_else(PoisonError::into_inner) = Some((role, on_upgrade));
-                response
-            }
-        };
-        async { Ok::<_, Infallible>(response) }
-    });
-    let served = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(v1::START_TIMEOUT)
-        .max_buf_size(MAX_HEAD)
-        .serve_connection(TokioIo::new(stream), service)
-        .with_upgrades()
-        .await;
-    if let Err(error) = served {
-        info!("no HTTP request: {error}");
-    }
-    let (role, on_upgrade) = upgrade.into_inner().unwrap_or_else(PoisonError::into_inner)?;
-    Some((role, on_upgrade.await.ok()?))
+/// The same, where it has no Errno.
+#[cfg(not(unix))]
+fn is_about_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind;
+    let passing = [
+        ErrorKind::ConnectionAborted,
+        ErrorKind::ConnectionReset,
+        ErrorKind::NetworkDown,
+        ErrorKind::NetworkUnreachable,
+        ErrorKind::HostUnreachable,
+        ErrorKind::Interrupted,
+        ErrorKind::WouldBlock,
+    ];
+    error.raw_os_error().is_none() || passing.contains(&error.kind())
 }
 
 /// How long accepting pauses when descriptors or memory ran out, unless a connection ends.
@@ -230,10 +168,6 @@ const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 
 /// How often the log says so at most: at the limit, accepting pauses and goes on many times a second.
 const EXHAUSTION_TOLD_EVERY: Duration = Duration::from_secs(60);
-
-/// Largest head of a request, in bytes; what proxies add fits well.
-/// Longer ones are answered with 431 (spec v1, H-11).
-const MAX_HEAD: usize = 64 * 1024;
 
 /// How long links may take to end when the relay stops.
 const STOP_TIMEOUT: Duration = Duration::from_millis(1500);

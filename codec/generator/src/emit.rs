@@ -1,21 +1,29 @@
 //! Writes Rust for what a specification says.
 
+mod layout;
+
 use proc_macro2::{Literal, TokenStream};
 use quote::{ToTokens, format_ident, quote};
 
-use crate::ir::{Bounds, Constant, Field, Module, Shape, Struct, Union, Value};
+use crate::ir::{self, Bounds, Constant, Enum, Field, Module, Shape, Struct, Union, Value};
+use crate::profile::UUID;
 
 /// The text of the module; `label` names the folder of the specification in its first line.
 #[must_use]
 pub fn module(label: &str, module: &Module) -> String {
     let unions = module.unions.iter().map(|u| union(u, module));
     let structs = module.structs.iter().map(fields);
+    let enums = module.enums.iter().map(list);
     let messages = module.unions.iter().map(message_impl);
     let data = module.structs.iter().filter_map(|s| data_constants(s, module));
+    let layouts = module.layouts.iter().map(layout::module);
     let constants = module.constants.iter().map(constant);
-    let needs_fmt = module.structs.iter().any(hides);
+    let needs_fmt = module.structs.iter().any(hides) || !module.enums.is_empty();
     let needs_secret = module.structs.iter().any(has_secret);
-    let needs_map = module.structs.iter().any(|s| s.extra);
+    let has =
+        |shape: &Shape| module.structs.iter().flat_map(|s| &s.fields).any(|f| f.shape == *shape);
+    let needs_map = module.structs.iter().any(|s| s.extra) || has(&Shape::Object);
+    let needs_value = needs_map || has(&Shape::Any);
     let needs_duration = module
         .constants
         .iter()
@@ -30,9 +38,10 @@ pub fn module(label: &str, module: &Module) -> String {
             use std::time::Duration;
         )
     });
-    let map = needs_map.then(|| {
+    let map = needs_map.then(|| quote!(Map,));
+    let value = needs_value.then(|| {
         quote!(
-            use serde_json::{Map, Value};
+            use serde_json::{#map Value};
         )
     });
     let secret = needs_secret.then(|| {
@@ -44,14 +53,16 @@ pub fn module(label: &str, module: &Module) -> String {
         #fmt
         #duration
         use serde::{Deserialize, Serialize};
-        #map
+        #value
         #secret
         use crate::fields::{FieldError, Fields};
         use crate::message::Message;
         #(#unions)*
         #(#structs)*
+        #(#enums)*
         #(#messages)*
         #(#data)*
+        #(#layouts)*
         #(#constants)*
     };
     let file = syn::parse2(tokens).expect("the emitter writes Rust that parses");
@@ -111,6 +122,38 @@ fn fields(item: &Struct) -> TokenStream {
     }
 }
 
+/// The enum of a closed list of texts.
+fn list(item: &Enum) -> TokenStream {
+    let doc = doc(&item.description, 0);
+    let name = format_ident!("{}", item.name);
+    let texts: Vec<_> = item.texts.iter().map(|(text, _)| text).collect();
+    let idents: Vec<_> = texts.iter().map(|text| variant_name(text)).collect();
+    let docs = item.texts.iter().map(|(_, description)| self::doc(description, 4));
+    quote! {
+        #doc
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
+        pub enum #name { #(#docs #[serde(rename = #texts)] #idents),* }
+
+        impl #name {
+            /// All there are, in the order of the specification.
+            pub const ALL: &'static [Self] = &[#(Self::#idents),*];
+
+            /// The text on the wire.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { #(Self::#idents => #texts),* }
+            }
+        }
+
+        impl fmt::Display for #name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(self.as_str())
+            }
+        }
+    }
+}
+
 /// One field of a struct.
 fn field(field: &Field) -> TokenStream {
     let doc = doc(&field.description, 4);
@@ -137,6 +180,9 @@ fn bare_type(shape: &Shape) -> TokenStream {
         Shape::Text { secret: true, .. } => quote!(Secret),
         Shape::Text { .. } => quote!(String),
         Shape::Boolean => quote!(bool),
+        Shape::Choice(name) => format_ident!("{name}").to_token_stream(),
+        Shape::Object => quote!(Map<String, Value>),
+        Shape::Any => quote!(Value),
         Shape::Integer { range, .. } => {
             let name = format_ident!("{}", integer_type(*range).0);
             quote!(#name)
@@ -169,10 +215,15 @@ fn reader(field: &Field) -> Option<String> {
     let bounds = match &field.shape {
         Shape::Integer { lax: true, .. } => return Some("crate::fields::lax_integer".into()),
         Shape::Integer { range, .. } if !integer_type(*range).1 => Some(*range),
-        Shape::Text { length, .. } if !length.is_open() => Some(*length),
+        Shape::Text { length, .. } if !length.is_open() => {
+            Some(Bounds { min: Some(length.min.unwrap_or(0)), max: length.max })
+        }
         _ => None,
     };
     let name = if field.required { "" } else { "optional_" };
+    if matches!(field.shape, Shape::Text { uuid: true, .. }) {
+        return Some(format!("crate::fields::{name}uuid"));
+    }
     if let Some(bounds) = bounds {
         let limit = |value: Option<i64>, open: &str| match value {
             None => format!("{{ i64::{open} }}"),
@@ -197,13 +248,18 @@ fn schemars(field: &Field, inner: &TokenStream) -> Option<TokenStream> {
         items.push(quote!(with = #inner));
     }
     let bounds = |bounds: Bounds| {
-        let min = bounds.min.map(Literal::i64_unsuffixed).map(|n| quote!(min = #n));
-        let max = bounds.max.map(Literal::i64_unsuffixed).map(|n| quote!(max = #n));
+        // an integer without a suffix is an `i32`
+        let literal = |n: i64| match i32::try_from(n) {
+            Ok(_) => Literal::i64_unsuffixed(n),
+            Err(_) => Literal::i64_suffixed(n),
+        };
+        let min = bounds.min.map(literal).map(|n| quote!(min = #n));
+        let max = bounds.max.map(literal).map(|n| quote!(max = #n));
         let both: Vec<_> = min.into_iter().chain(max).collect();
         quote!(#(#both),*)
     };
     match &field.shape {
-        Shape::Text { length, secret, base64 } => {
+        Shape::Text { length, secret, base64, uuid } => {
             if !length.is_open() {
                 let bounds = bounds(*length);
                 items.push(quote!(length(#bounds)));
@@ -213,6 +269,9 @@ fn schemars(field: &Field, inner: &TokenStream) -> Option<TokenStream> {
             }
             if *base64 {
                 items.push(quote!(extend("contentEncoding" = "base64")));
+            }
+            if *uuid {
+                items.push(quote!(extend("pattern" = #UUID)));
             }
         }
         Shape::Integer { range, lax } => {
@@ -224,7 +283,7 @@ fn schemars(field: &Field, inner: &TokenStream) -> Option<TokenStream> {
                 items.push(quote!(extend("x-reading" = "lax-integer")));
             }
         }
-        Shape::Boolean => {}
+        Shape::Boolean | Shape::Choice(_) | Shape::Object | Shape::Any => {}
     }
     (!items.is_empty()).then(|| quote!(#[cfg_attr(feature = "schemars", schemars(#(#items),*))]))
 }
@@ -239,6 +298,24 @@ fn debug_impl(item: &Struct) -> TokenStream {
         match f.shape {
             Shape::Text { base64: true, .. } => {
                 quote!(.field(#key, &crate::fields::length_of(&self.#ident)))
+            }
+            Shape::Text { uuid: true, .. } if f.required => {
+                quote!(.field(#key, &crate::fields::beginning_of(&self.#ident)))
+            }
+            Shape::Text { uuid: true, .. } => {
+                quote!(.field(#key, &self.#ident.as_deref().map(crate::fields::beginning_of)))
+            }
+            Shape::Object if f.required => {
+                quote!(.field(#key, &crate::fields::keys_of(&self.#ident)))
+            }
+            Shape::Object => {
+                quote!(.field(#key, &self.#ident.as_ref().map(crate::fields::keys_of)))
+            }
+            Shape::Any if f.required => {
+                quote!(.field(#key, &crate::fields::sort_of_value(&self.#ident)))
+            }
+            Shape::Any => {
+                quote!(.field(#key, &self.#ident.as_ref().map(crate::fields::sort_of_value)))
             }
             _ => quote!(.field(#key, &self.#ident)),
         }
@@ -261,6 +338,10 @@ fn message_impl(union: &Union) -> TokenStream {
         None => quote!(None),
         Some(key) => quote!(Some(#key)),
     };
+    let max_bytes = union.max_bytes.as_ref().map(|name| {
+        let name = format_ident!("{name}");
+        quote!(const MAX_BYTES: Option<usize> = Some(#name);)
+    });
     let tag = &union.tag;
     let kinds: Vec<_> = union.variants.iter().map(|v| &v.kind).collect();
     let variants: Vec<_> = union.variants.iter().map(|v| variant_name(&v.kind)).collect();
@@ -269,6 +350,7 @@ fn message_impl(union: &Union) -> TokenStream {
         impl Message for #name {
             const NAME: &'static str = #text;
             const ENVELOPE: Option<&'static str> = #envelope;
+            #max_bytes
             const TAG: &'static str = #tag;
             const KINDS: &'static [&'static str] = &[#(#kinds),*];
 
@@ -336,6 +418,14 @@ fn data_constants(item: &Struct, module: &Module) -> Option<TokenStream> {
     Some(quote! { #(#constants)* })
 }
 
+/// Whether a name is one of [`data_constants`].
+pub(crate) fn is_data_constant(name: &str, module: &Module) -> bool {
+    module.structs.iter().filter(|item| data_constants(item, module).is_some()).any(|item| {
+        let rest = name.strip_prefix(&screaming(&item.name)).unwrap_or_default();
+        matches!(rest, "_PREFIX" | "_SUFFIX") || rest.starts_with("_INFIX")
+    })
+}
+
 /// One constant of the specification.
 fn constant(constant: &Constant) -> TokenStream {
     let name = format_ident!("{}", constant.name);
@@ -346,6 +436,7 @@ fn constant(constant: &Constant) -> TokenStream {
         Value::Texts(texts) => ("", quote!(&[&str]), quote!(&[#(#texts),*])),
         Value::Bytes(n) => (" In bytes.", quote!(usize), plain(*n)),
         Value::Count(n) => ("", quote!(usize), plain(*n)),
+        Value::Offset(n) => (" In bytes.", quote!(u64), plain(*n)),
         Value::Port(n) => ("", quote!(u16), plain((*n).into())),
         Value::CloseCode(n) => (" A WebSocket close code.", quote!(u16), plain((*n).into())),
         Value::Seconds(n) => {
@@ -373,19 +464,19 @@ fn has_secret(item: &Struct) -> bool {
     item.fields.iter().any(|f| matches!(f.shape, Shape::Text { secret: true, .. }))
 }
 
-/// Whether a struct has contents that its `Debug` must not show.
+/// Whether a struct has contents that its `Debug` must not show, or not whole.
 fn hides(item: &Struct) -> bool {
-    item.extra || item.fields.iter().any(|f| matches!(f.shape, Shape::Text { base64: true, .. }))
+    let hidden = |shape: &Shape| match shape {
+        Shape::Text { base64, uuid, .. } => *base64 || *uuid,
+        Shape::Object | Shape::Any => true,
+        _ => false,
+    };
+    item.extra || item.fields.iter().any(|f| hidden(&f.shape))
 }
 
-/// `initiate_connection` becomes `InitiateConnection`.
+/// The variant of a kind.
 fn variant_name(kind: &str) -> syn::Ident {
-    let mut name = String::new();
-    for word in kind.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty()) {
-        name.push(word.chars().next().unwrap_or_default().to_ascii_uppercase());
-        name.push_str(&word[1..]);
-    }
-    format_ident!("{name}")
+    format_ident!("{}", ir::camel(kind))
 }
 
 /// `StreamData` becomes `STREAM_DATA`.
@@ -416,18 +507,26 @@ fn doc(text: &str, indent: usize) -> TokenStream {
     quote! { #(#[doc = #lines])* }
 }
 
-/// Puts an empty line before every item.
+/// Puts an empty line before every item, those in modules and implementations included.
 fn spaced(code: &str) -> String {
     let mut out = String::with_capacity(code.len() + code.len() / 32);
     let mut attached = true;
+    let mut in_block = false;
     for line in code.lines() {
-        let begins = ["///", "#[", "pub ", "impl "].iter().any(|start| line.starts_with(start));
+        if !line.starts_with([' ', '}']) {
+            in_block = line.starts_with("impl ") || line.starts_with("pub mod ");
+        }
+        let item = if in_block { line.strip_prefix("    ").unwrap_or(line) } else { line };
+        let begins = ["///", "#[", "pub ", "impl "].iter().any(|start| item.starts_with(start));
         if begins && !attached {
             out.push('\n');
         }
         out.push_str(line);
         out.push('\n');
-        attached = line.starts_with("///") || line.starts_with("#[");
+        attached = item.starts_with("///")
+            || item.starts_with("#[")
+            || item == ")]"
+            || (in_block && line.ends_with('{') && !line.starts_with(' '));
     }
     out
 }

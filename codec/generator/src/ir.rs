@@ -7,6 +7,10 @@ pub struct Module {
     pub unions: Vec<Union>,
     /// The messages' fields, in the order of first use.
     pub structs: Vec<Struct>,
+    /// The closed lists of texts, in the order of first use.
+    pub enums: Vec<Enum>,
+    /// The forms of frames that are no JSON, in the order of the files.
+    pub layouts: Vec<Layout>,
     /// The constants, in the order of the file.
     pub constants: Vec<Constant>,
 }
@@ -20,6 +24,8 @@ pub struct Union {
     pub description: String,
     /// Key of the object that every message is wrapped in; `None`: not wrapped.
     pub envelope: Option<String>,
+    /// Name of the [`Constant`] that says how long a message may be; `None`: not bounded here.
+    pub max_bytes: Option<String>,
     /// Key of the field that tells the messages apart.
     pub tag: String,
     /// The messages.
@@ -76,7 +82,15 @@ pub enum Shape {
         secret: bool,
         /// Whether it is base64 of bytes.
         base64: bool,
+        /// Whether it is a UUID in lower case.
+        uuid: bool,
     },
+    /// One of the texts of the [`Enum`] of this name.
+    Choice(String),
+    /// An object, whatever it holds.
+    Object,
+    /// Any value.
+    Any,
     /// An integer.
     Integer {
         /// Bounds of its value.
@@ -86,6 +100,51 @@ pub enum Shape {
     },
     /// True or false.
     Boolean,
+}
+
+/// A closed list of texts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Enum {
+    /// Name of the type, from its key in `$defs`.
+    pub name: String,
+    /// What it is.
+    pub description: String,
+    /// The texts, and what each means.
+    pub texts: Vec<(String, String)>,
+}
+
+/// The form of a frame that is no JSON: integers one after the other, and a rest.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Layout {
+    /// Name of the module, from the name of the file.
+    pub name: String,
+    /// What the frame is.
+    pub description: String,
+    /// The integers, most significant byte first, in their order.
+    pub fields: Vec<LayoutField>,
+    /// Name of the rest.
+    pub rest: String,
+    /// What the rest is.
+    pub rest_description: String,
+}
+
+impl Layout {
+    /// How many bytes come before the rest.
+    #[must_use]
+    pub fn header_bytes(&self) -> usize {
+        self.fields.iter().map(|field| field.bytes).sum()
+    }
+}
+
+/// One integer of a [`Layout`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct LayoutField {
+    /// Its name.
+    pub name: String,
+    /// What it is.
+    pub description: String,
+    /// How many bytes it takes: 1, 2, 4 or 8.
+    pub bytes: usize,
 }
 
 /// Inclusive bounds, either of which may be missing.
@@ -129,6 +188,8 @@ pub enum Value {
     Bytes(u64),
     /// A number of other things.
     Count(u64),
+    /// A number of bytes of a stream, or a place in it.
+    Offset(u64),
     /// A TCP port.
     Port(u16),
     /// A WebSocket close code.
@@ -137,4 +198,15 @@ pub enum Value {
     Seconds(u64),
     /// A time in milliseconds.
     Milliseconds(u64),
+}
+
+/// A kind as the name of a type: `initiate_connection` becomes `InitiateConnection`.
+pub(crate) fn camel(kind: &str) -> String {
+    let mut name = String::new();
+    for word in kind.split(|c: char| !c.is_ascii_alphanumeric()) {
+        let mut letters = word.chars();
+        name.extend(letters.next().map(|first| first.to_ascii_uppercase()));
+        name.push_str(letters.as_str());
+    }
+    name
 }

@@ -1,7 +1,8 @@
 //! Writes the codec's Rust from the specification.
 //!
-//! A version of the wire is a folder with one `*.schema.json` per direction and one `constants.json`, written in
-//! the small subset of JSON Schema that `spec/profile.schema.json` describes. [`module`] turns such a folder into
+//! A version of the wire is a folder with `*.schema.json` files of messages, `*.layout.json` files of other frames and
+//! one `constants.json`, in the forms that `spec/profile.schema.json` describes: messages in a small subset of JSON
+//! Schema. [`module`] turns such a folder into
 //! the text of one Rust module: [`profile`] reads the files and refuses whatever lies outside the subset, [`ir`]
 //! holds what they say, [`emit`] writes it down.
 //!
@@ -18,7 +19,7 @@ use std::path::{Path, PathBuf};
 /// One file of a specification.
 #[derive(Clone, Debug)]
 pub struct Source {
-    /// File name, for error messages and to tell schemas (`*.schema.json`) from `constants.json`.
+    /// File name, for error messages and to tell `*.schema.json`, `*.layout.json` and `constants.json` apart.
     pub name: String,
     /// The JSON text.
     pub text: String,
@@ -67,7 +68,7 @@ pub fn read(folder: &Path) -> Result<Vec<Source>, Error> {
     for entry in fs::read_dir(folder).map_err(|e| fail(folder, e))? {
         let path = entry.map_err(|e| fail(folder, e))?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if name.ends_with(".schema.json") || name == CONSTANTS {
+        if name.ends_with(".schema.json") || name.ends_with(LAYOUT) || name == CONSTANTS {
             let text = fs::read_to_string(&path).map_err(|e| fail(&path, e))?;
             sources.push(Source { name, text });
         }
@@ -83,16 +84,28 @@ pub fn read(folder: &Path) -> Result<Vec<Source>, Error> {
 /// [`Error::Json`] or [`Error::Profile`], for the first construct that is not understood.
 pub fn lower(sources: &[Source]) -> Result<ir::Module, Error> {
     let mut module = ir::Module::default();
-    for source in sources {
+    // schemas may name constants
+    let (constants, others): (Vec<_>, Vec<_>) = sources.iter().partition(|s| s.name == CONSTANTS);
+    for source in constants.into_iter().chain(others) {
         let json = serde_json::from_str(&source.text)
             .map_err(|e| Error::Json { file: source.name.clone(), source: e })?;
         if source.name == CONSTANTS {
             module.constants.extend(profile::constants(&source.name, &json)?);
+        } else if let Some(name) = source.name.strip_suffix(LAYOUT) {
+            module.layouts.push(profile::layout(&source.name, name, &json)?);
         } else {
             profile::schema(&source.name, &json, &mut module)?;
         }
     }
-    Ok(module)
+    let taken = |constant: &ir::Constant| emit::is_data_constant(&constant.name, &module);
+    match module.constants.iter().position(taken) {
+        None => Ok(module),
+        Some(index) => Err(Error::Profile {
+            file: CONSTANTS.into(),
+            pointer: format!("/constants/{index}/name"),
+            problem: "is the name of a text around the values of a message".into(),
+        }),
+    }
 }
 
 /// The text of the Rust module for the given files; `label` names their folder in its first line.
@@ -106,3 +119,6 @@ pub fn module(label: &str, sources: &[Source]) -> Result<String, Error> {
 
 /// Name of the file that holds constants instead of messages.
 const CONSTANTS: &str = "constants.json";
+
+/// How the names of files end that hold the form of a frame instead of messages.
+const LAYOUT: &str = ".layout.json";

@@ -37,5 +37,6 @@ fn run() -> Result<(), Box<dyn Error>> {
 /// Every folder of a specification, and the module made from it.
 const MODULES: &[(&str, &str)] = &[
     ("spec/v1", "codec/src/v1/generated.rs"),
+    ("spec/v2", "codec/src/v2/generated.rs"),
     ("codec/tests/made_up", "codec/tests/made_up/generated.rs"),
 ];

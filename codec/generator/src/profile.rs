@@ -6,7 +6,9 @@
 use serde_json::{Map, Value};
 
 use crate::Error;
-use crate::ir::{self, Bounds, Constant, Field, Module, Shape, Struct, Union, Variant};
+use crate::ir::{
+    self, Bounds, Constant, Enum, Field, Layout, LayoutField, Module, Shape, Struct, Union, Variant,
+};
 
 /// Adds the messages of one schema file to `module`.
 ///
@@ -23,10 +25,19 @@ pub fn schema(file: &str, json: &Value, module: &mut Module) -> Result<(), Error
     let description = root.get("description")?.text()?;
     let definitions = root.get("$defs")?;
     let (envelope, choices) = if root.find("oneOf").is_some() {
-        root.only(&["$schema", "title", "description", "oneOf", "$defs"])?;
+        root.only(&["$schema", "title", "description", "x-max-bytes", "oneOf", "$defs"])?;
         (None, root.get("oneOf")?)
     } else {
-        root.only(&["$schema", "title", "description", "type", "properties", "required", "$defs"])?;
+        root.only(&[
+            "$schema",
+            "title",
+            "description",
+            "x-max-bytes",
+            "type",
+            "properties",
+            "required",
+            "$defs",
+        ])?;
         root.expect_object_type()?;
         let properties = root.get("properties")?;
         let mut members = properties.members()?;
@@ -40,8 +51,21 @@ pub fn schema(file: &str, json: &Value, module: &mut Module) -> Result<(), Error
         (Some(key), inner.get("oneOf")?)
     };
 
+    let max_bytes = match root.find("x-max-bytes") {
+        None => None,
+        Some(node) => {
+            let name = node.text()?;
+            let fits = |c: &Constant| c.name == name && matches!(c.value, ir::Value::Bytes(_));
+            if !module.constants.iter().any(fits) {
+                return node.fail(format!("there is no constant {name} that counts bytes"));
+            }
+            Some(name)
+        }
+    };
+
     let mut tag: Option<String> = None;
     let mut variants: Vec<Variant> = Vec::new();
+    let mut enums: Vec<Enum> = Vec::new();
     for choice in choices.items()? {
         choice.only(&["$ref"])?;
         let reference = choice.get("$ref")?;
@@ -51,12 +75,13 @@ pub fn schema(file: &str, json: &Value, module: &mut Module) -> Result<(), Error
         else {
             return reference.fail(format!("there is no definition {target}"));
         };
-        let message = message(&target["#/$defs/".len()..], &definition)?;
+        let message = message(&target["#/$defs/".len()..], &definition, &definitions, &mut enums)?;
         if tag.get_or_insert_with(|| message.tag.clone()) != &message.tag {
             return definition
                 .fail("the messages of one direction share the key that tells them apart".into());
         }
-        if variants.iter().any(|v| v.kind == message.kind) {
+        // The types of the variants are told apart by less than the kinds are.
+        if variants.iter().any(|v| ir::camel(&v.kind) == ir::camel(&message.kind)) {
             return definition.fail(format!("the kind {:?} occurs twice", message.kind));
         }
         variants.push(Variant {
@@ -64,6 +89,9 @@ pub fn schema(file: &str, json: &Value, module: &mut Module) -> Result<(), Error
             description: message.description,
             fields: message.fields.name.clone(),
         });
+        if module.unions.iter().any(|u| u.name == message.fields.name) {
+            return definition.fail(format!("the name {} is taken", message.fields.name));
+        }
         match module.structs.iter().find(|s| s.name == message.fields.name) {
             None => module.structs.push(message.fields),
             Some(known) if *known == message.fields => {}
@@ -77,15 +105,31 @@ pub fn schema(file: &str, json: &Value, module: &mut Module) -> Result<(), Error
         return choices.fail("there must be a message".into());
     };
     for (key, definition) in definitions.members()? {
-        if !variants.iter().any(|v| v.fields == key) {
+        if !variants.iter().any(|v| v.fields == key) && !enums.iter().any(|e| e.name == key) {
             return definition.fail("is not used".into());
         }
     }
-    if module.unions.iter().any(|u| u.name == name) || module.structs.iter().any(|s| s.name == name)
-    {
+    for choice in enums {
+        let node = definitions.get(&choice.name)?;
+        if module.structs.iter().any(|s| s.name == choice.name) {
+            return node.fail(format!("the name {} is taken", choice.name));
+        }
+        match module.enums.iter().find(|e| e.name == choice.name) {
+            None => module.enums.push(choice),
+            Some(known) if *known == choice => {}
+            Some(_) => {
+                return node
+                    .fail("differs from the definition of the same name in another file".into());
+            }
+        }
+    }
+    let taken = module.unions.iter().any(|u| u.name == name)
+        || module.structs.iter().any(|s| s.name == name)
+        || module.enums.iter().any(|e| e.name == name);
+    if taken {
         return root.get("title")?.fail(format!("the name {name} is taken"));
     }
-    module.unions.push(Union { name, description, envelope, tag, variants });
+    module.unions.push(Union { name, description, envelope, max_bytes, tag, variants });
     Ok(())
 }
 
@@ -120,6 +164,61 @@ pub fn constants(file: &str, json: &Value) -> Result<Vec<Constant>, Error> {
     Ok(constants)
 }
 
+/// The form of the frames of a file; `name` is what the module will be called.
+///
+/// # Errors
+///
+/// [`Error::Profile`] for the first construct that is outside the form.
+pub fn layout(file: &str, name: &str, json: &Value) -> Result<Layout, Error> {
+    let root = Node { file, pointer: String::new(), value: json };
+    if !is_field_name(name) {
+        return root.fail("the name of a layout must be in snake case and no Rust keyword".into());
+    }
+    root.only(&["title", "description", "byteOrder", "fields", "rest"])?;
+    root.get("title")?.text()?;
+    let order = root.get("byteOrder")?;
+    if order.text()? != "big-endian" {
+        return order.fail("must be \"big-endian\"".into());
+    }
+    let mut fields: Vec<LayoutField> = Vec::new();
+    for node in root.get("fields")?.items()? {
+        node.only(&["name", "type", "description"])?;
+        let name = node.get("name")?.text()?;
+        if !is_field_name(&name) {
+            return node.get("name")?.fail("must be in snake case and no Rust keyword".into());
+        }
+        if fields.iter().any(|field| field.name == name) {
+            return node.get("name")?.fail(format!("the name {name} is taken"));
+        }
+        let bytes = match node.get("type")?.text()?.as_str() {
+            "u8" => 1,
+            "u16" => 2,
+            "u32" => 4,
+            "u64" => 8,
+            other => {
+                return node.get("type")?.fail(format!("there is no type {other:?} in a layout"));
+            }
+        };
+        fields.push(LayoutField { name, description: node.get("description")?.text()?, bytes });
+    }
+    if fields.is_empty() {
+        return root.get("fields")?.fail("there must be a field".into());
+    }
+    let rest = root.get("rest")?;
+    rest.only(&["name", "description"])?;
+    let rest_name = rest.get("name")?;
+    if !is_field_name(&rest_name.text()?) {
+        return rest_name.fail("must be in snake case and no Rust keyword".into());
+    }
+    Ok(Layout {
+        name: name.to_owned(),
+        description: root.get("description")?.text()?,
+        fields,
+        rest: rest_name.text()?,
+        rest_description: rest.get("description")?.text()?,
+    })
+}
+
 /// Value and unit of a constant.
 fn constant_value(node: &Node<'_>) -> Result<ir::Value, Error> {
     let value = node.get("value")?;
@@ -132,6 +231,7 @@ fn constant_value(node: &Node<'_>) -> Result<ir::Value, Error> {
         "texts" => ir::Value::Texts(value.texts()?),
         "bytes" => ir::Value::Bytes(value.unsigned()?),
         "count" => ir::Value::Count(value.unsigned()?),
+        "offset" => ir::Value::Offset(value.unsigned()?),
         "port" => ir::Value::Port(small(&value)?),
         "close-code" => ir::Value::CloseCode(small(&value)?),
         "seconds" => ir::Value::Seconds(value.unsigned()?),
@@ -150,8 +250,13 @@ struct Message {
     fields: Struct,
 }
 
-/// Reads the definition of one message.
-fn message(name: &str, node: &Node<'_>) -> Result<Message, Error> {
+/// Reads the definition of one message; lists that its properties choose from are added to `enums`.
+fn message(
+    name: &str,
+    node: &Node<'_>,
+    definitions: &Node<'_>,
+    enums: &mut Vec<Enum>,
+) -> Result<Message, Error> {
     node.only(&["description", "type", "properties", "required", "additionalProperties"])?;
     node.expect_object_type()?;
     if !is_type_name(name) {
@@ -169,9 +274,19 @@ fn message(name: &str, node: &Node<'_>) -> Result<Message, Error> {
             if index != 0 || !required.contains(&key) {
                 return property.fail("the constant property comes first and is required".into());
             }
-            tag = Some((key, property.get("const")?.text()?, property.get("description")?.text()?));
+            let kind = property.get("const")?;
+            if !is_kind(&kind.text()?) {
+                return kind
+                    .fail("must be words of ASCII letters and digits, a letter first".into());
+            }
+            tag = Some((key, kind.text()?, property.get("description")?.text()?));
         } else {
-            fields.push(field(&key, &property, required.contains(&key))?);
+            let field = if property.find("$ref").is_some() {
+                choice(&key, &property, required.contains(&key), definitions, enums)?
+            } else {
+                field(&key, &property, required.contains(&key))?
+            };
+            fields.push(field);
         }
     }
     let Some((tag, kind, description)) = tag else {
@@ -197,11 +312,73 @@ fn message(name: &str, node: &Node<'_>) -> Result<Message, Error> {
     Ok(Message { tag, kind, description, fields })
 }
 
+/// Reads one property of a message that refers to a closed list of texts, and that list.
+fn choice(
+    name: &str,
+    node: &Node<'_>,
+    required: bool,
+    definitions: &Node<'_>,
+    enums: &mut Vec<Enum>,
+) -> Result<Field, Error> {
+    check_field_name(name, node)?;
+    node.only(&["description", "$ref"])?;
+    let reference = node.get("$ref")?;
+    let target = reference.text()?;
+    let name_of_list = target.strip_prefix("#/$defs/").unwrap_or_default();
+    let Some(definition) = definitions.find(name_of_list) else {
+        return reference.fail(format!("there is no definition {target}"));
+    };
+    if !enums.iter().any(|known| known.name == name_of_list) {
+        enums.push(list(name_of_list, &definition)?);
+    }
+    Ok(Field {
+        name: name.to_owned(),
+        description: node.get("description")?.text()?,
+        required,
+        nullable: false,
+        shape: Shape::Choice(name_of_list.to_owned()),
+    })
+}
+
+/// Reads the definition of a closed list of texts.
+fn list(name: &str, node: &Node<'_>) -> Result<Enum, Error> {
+    if !is_type_name(name) {
+        return node
+            .fail("the name of a definition must be in camel case with a capital first".into());
+    }
+    node.only(&["description", "oneOf"])?;
+    let mut texts: Vec<(String, String)> = Vec::new();
+    for item in node.get("oneOf")?.items()? {
+        item.only(&["const", "description"])?;
+        let text = item.get("const")?.text()?;
+        if !is_field_name(&text) {
+            return item.get("const")?.fail("must be in snake case and no Rust keyword".into());
+        }
+        if texts.iter().any(|(known, _)| *known == text) {
+            return item.get("const")?.fail(format!("the text {text:?} occurs twice"));
+        }
+        texts.push((text, item.get("description")?.text()?));
+    }
+    if texts.is_empty() {
+        return node.get("oneOf")?.fail("there must be a text".into());
+    }
+    Ok(Enum { name: name.to_owned(), description: node.get("description")?.text()?, texts })
+}
+
+fn check_field_name(name: &str, node: &Node<'_>) -> Result<(), Error> {
+    if is_field_name(name) {
+        return Ok(());
+    }
+    node.fail("the name of a property must be in snake case and no Rust keyword".into())
+}
+
 /// Reads one property of a message.
 fn field(name: &str, node: &Node<'_>, required: bool) -> Result<Field, Error> {
-    if !is_field_name(name) {
-        return node
-            .fail("the name of a property must be in snake case and no Rust keyword".into());
+    check_field_name(name, node)?;
+    let description = node.get("description")?.text()?;
+    if node.object()?.len() == 1 {
+        let name = name.to_owned();
+        return Ok(Field { name, description, required, nullable: false, shape: Shape::Any });
     }
     let (kind, nullable) = match node.get("type")?.value {
         Value::String(kind) => (kind.clone(), false),
@@ -226,6 +403,7 @@ fn field(name: &str, node: &Node<'_>, required: bool) -> Result<Field, Error> {
                 "maxLength",
                 "writeOnly",
                 "contentEncoding",
+                "pattern",
             ])?;
             let length = node.bounds("minLength", "maxLength")?;
             if length.min.is_some_and(|n| n < 0) || length.max.is_some_and(|n| n < 0) {
@@ -233,10 +411,14 @@ fn field(name: &str, node: &Node<'_>, required: bool) -> Result<Field, Error> {
             }
             let secret = node.flag("writeOnly", &Value::Bool(true))?;
             let base64 = node.flag("contentEncoding", &Value::String("base64".into()))?;
-            if secret && (base64 || !length.is_open()) {
+            let uuid = node.flag("pattern", &Value::String(UUID.into()))?;
+            if secret && (base64 || uuid || !length.is_open()) {
                 return node.fail("a secret has neither bounds nor an encoding".into());
             }
-            Shape::Text { length, secret, base64 }
+            if uuid && (base64 || nullable || !length.is_open()) {
+                return node.fail("a text with a pattern has no other bounds".into());
+            }
+            Shape::Text { length, secret, base64, uuid }
         }
         "integer" => {
             node.only(&["description", "type", "minimum", "maximum", "x-reading"])?;
@@ -252,17 +434,31 @@ fn field(name: &str, node: &Node<'_>, required: bool) -> Result<Field, Error> {
             node.only(&["description", "type"])?;
             Shape::Boolean
         }
+        "object" if !nullable => {
+            node.only(&["description", "type", "additionalProperties"])?;
+            if !node.flag("additionalProperties", &Value::Bool(true))? {
+                return node.fail("an object in a message may hold anything, and says so".into());
+            }
+            Shape::Object
+        }
         other => {
             return node.get("type")?.fail(format!("there is no type {other:?} in the profile"));
         }
     };
-    let description = node.get("description")?.text()?;
     Ok(Field { name: name.to_owned(), description, required, nullable, shape })
 }
 
 fn is_type_name(name: &str) -> bool {
     name.starts_with(|c: char| c.is_ascii_uppercase())
         && name.chars().all(|c| c.is_ascii_alphanumeric())
+        && !TAKEN.contains(&name)
+}
+
+/// Whether a kind can name a variant: words joined by whatever is neither letter nor digit.
+fn is_kind(kind: &str) -> bool {
+    kind.starts_with(|c: char| c.is_ascii_alphabetic())
+        && kind.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'))
+        && ir::camel(kind) != "Self"
 }
 
 fn is_field_name(name: &str) -> bool {
@@ -389,6 +585,30 @@ impl<'a> Node<'a> {
         if node.text()? == "object" { Ok(()) } else { node.fail("must be \"object\"".into()) }
     }
 }
+
+/// The one pattern that a text may have: a UUID in lower case.
+pub(crate) const UUID: &str = "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$";
+
+/// Names that generated code uses for other things.
+const TAKEN: &[&str] = &[
+    "Deserialize",
+    "Duration",
+    "Err",
+    "FieldError",
+    "Fields",
+    "Map",
+    "Message",
+    "None",
+    "Ok",
+    "Option",
+    "Result",
+    "Secret",
+    "Self",
+    "Serialize",
+    "Some",
+    "String",
+    "Value",
+];
 
 /// The dialect of JSON Schema.
 const DIALECT: &str = "https://json-schema.org/draft/2020-12/schema";

@@ -24,6 +24,8 @@ pub struct Keepalive {
     interval: Duration,
     timeout: Duration,
     next_ping: Instant,
+    /// How long the answer to the next ping may take, if that is another time than usual.
+    probe: Option<Duration>,
     /// When the link is dead unless something arrives; set by a ping, cleared by [`Self::heard`].
     deadline: Option<Instant>,
 }
@@ -31,7 +33,7 @@ pub struct Keepalive {
 impl Keepalive {
     /// A clock that pings first one `interval` from `now`.
     pub fn new(now: Instant, interval: Duration, timeout: Duration) -> Self {
-        Self { interval, timeout, next_ping: now + interval, deadline: None }
+        Self { interval, timeout, next_ping: now + interval, probe: None, deadline: None }
     }
 
     /// Something arrived from the peer.
@@ -51,6 +53,12 @@ impl Keepalive {
         self.next_ping = now;
     }
 
+    /// Makes a ping due now, and the link dead if nothing arrives within `timeout` of it.
+    pub fn probe_within(&mut self, now: Instant, timeout: Duration) {
+        self.probe(now);
+        self.probe = Some(timeout);
+    }
+
     /// When [`Self::handle_timeout`] wants to be called next.
     pub fn poll_timeout(&self) -> Instant {
         self.deadline.map_or(self.next_ping, |deadline| deadline.min(self.next_ping))
@@ -65,7 +73,8 @@ impl Keepalive {
             return Verdict::Wait;
         }
         self.next_ping = now + self.interval;
-        self.deadline.get_or_insert(now + self.timeout);
+        let due = now + self.probe.take().unwrap_or(self.timeout);
+        self.deadline = Some(self.deadline.map_or(due, |deadline| deadline.min(due)));
         Verdict::Ping
     }
 }
@@ -109,6 +118,17 @@ mod tests {
         keepalive.probe(start + 25 * SECOND);
         assert_eq!(keepalive.handle_timeout(start + 25 * SECOND), Verdict::Ping);
         assert_eq!(keepalive.handle_timeout(start + 40 * SECOND), Verdict::Dead);
+    }
+
+    #[test]
+    fn a_probe_may_have_a_time_of_its_own() {
+        let (start, mut keepalive) = keepalive();
+        keepalive.probe_within(start, 5 * SECOND);
+        assert_eq!(keepalive.handle_timeout(start), Verdict::Ping);
+        assert_eq!(keepalive.handle_timeout(start + 5 * SECOND), Verdict::Dead);
+        keepalive.heard();
+        assert_eq!(keepalive.handle_timeout(start + 20 * SECOND), Verdict::Ping);
+        assert_eq!(keepalive.handle_timeout(start + 39 * SECOND), Verdict::Wait, "as usual");
     }
 
     #[test]

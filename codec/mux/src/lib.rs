@@ -7,6 +7,7 @@
 //! - [`Inbound`] and [`Outbound`] are the two bounded queues of a stream; [`Patience`] tells how long a full one may
 //!   hold up its link.
 //! - [`v1`] holds the agent's and the client's seat on a link that speaks protocol v1.
+//! - [`v2`] holds the ends of streams of protocol v2, which outlive their links.
 
 #![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests start the clock somewhere"))]
 
@@ -15,6 +16,7 @@ mod keepalive;
 mod outbound;
 mod patience;
 pub mod v1;
+pub mod v2;
 
 pub use inbound::Inbound;
 pub use keepalive::{Keepalive, Verdict};

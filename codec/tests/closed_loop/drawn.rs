@@ -2,6 +2,7 @@
 
 use codec::message::{Message, decode, encode};
 use codec::v1::{AgentToRelay, ClientToRelay, RelayToAgent, RelayToClient};
+use codec::v2::Control;
 use generator::ir::{Bounds, Field, Module, Shape, Union};
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -30,6 +31,11 @@ fn client_to_relay() {
 #[test]
 fn relay_to_client() {
     check::<RelayToClient>("spec/v1", "relay-to-client");
+}
+
+#[test]
+fn control() {
+    check::<Control>("spec/v2", "control");
 }
 
 #[test]
@@ -74,7 +80,7 @@ fn check<M: Message>(folder: &str, file: &str) {
 }
 
 /// A message of the direction, with its fields in their order.
-fn message(module: &Module, union: &Union) -> OneOf<BoxedStrategy<Value>> {
+pub(crate) fn message(module: &Module, union: &Union) -> OneOf<BoxedStrategy<Value>> {
     OneOf::new(union.variants.iter().map(|variant| {
         let fields = module
             .structs
@@ -82,7 +88,7 @@ fn message(module: &Module, union: &Union) -> OneOf<BoxedStrategy<Value>> {
             .find(|s| s.name == variant.fields)
             .expect("the struct is specified");
         let names: Vec<String> = fields.fields.iter().map(|field| field.name.clone()).collect();
-        let values: Vec<_> = fields.fields.iter().map(presence).collect();
+        let values: Vec<_> = fields.fields.iter().map(|field| presence(module, field)).collect();
         let taken: Vec<String> = names.iter().chain([&union.tag]).cloned().collect();
         let extra = if fields.extra {
             prop::collection::vec((".{0,6}", anything()), 0..4).boxed()
@@ -117,8 +123,8 @@ fn wrapped(envelope: Option<&str>, inner: Value) -> Value {
 }
 
 /// A value of a field, or nothing if it may be absent.
-fn presence(field: &Field) -> BoxedStrategy<Option<Value>> {
-    let present = value(field).prop_map(Some);
+fn presence(module: &Module, field: &Field) -> BoxedStrategy<Option<Value>> {
+    let present = value(module, field).prop_map(Some);
     if field.required {
         present.boxed()
     } else {
@@ -126,8 +132,22 @@ fn presence(field: &Field) -> BoxedStrategy<Option<Value>> {
     }
 }
 
-fn value(field: &Field) -> BoxedStrategy<Value> {
+fn value(module: &Module, field: &Field) -> BoxedStrategy<Value> {
     let value = match &field.shape {
+        Shape::Any => anything(),
+        Shape::Object => prop::collection::vec((".{0,6}", anything()), 0..4)
+            .prop_map(|members| Value::from(members.into_iter().collect::<Map<_, _>>()))
+            .boxed(),
+        Shape::Choice(name) => {
+            let list =
+                module.enums.iter().find(|e| e.name == *name).expect("the list is specified");
+            let texts: Vec<Value> =
+                list.texts.iter().map(|(text, _)| text.as_str().into()).collect();
+            select(texts).boxed()
+        }
+        Shape::Text { uuid: true, .. } => {
+            "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}".prop_map(Value::from).boxed()
+        }
         Shape::Boolean => any::<bool>().prop_map(Value::from).boxed(),
         Shape::Text { length, .. } => {
             let min = length.min.unwrap_or(0);
@@ -166,7 +186,7 @@ fn anything() -> BoxedStrategy<Value> {
 }
 
 /// A message with one thing wrong, and which.
-fn near_miss(module: &Module, union: &Union) -> BoxedStrategy<(Value, String)> {
+pub(crate) fn near_miss(module: &Module, union: &Union) -> BoxedStrategy<(Value, String)> {
     let module = module.clone();
     let direction = union.clone();
     message(&module, union)
@@ -224,11 +244,30 @@ fn near_miss(module: &Module, union: &Union) -> BoxedStrategy<(Value, String)> {
 
 /// Values that a field must not have.
 fn unfit(field: &Field) -> Vec<Value> {
-    let mut values = vec![json!([]), json!({}), json!([0]), json!(0.5)];
+    if field.shape == Shape::Any {
+        return vec![];
+    }
+    let mut values = vec![json!([]), json!([0]), json!(0.5)];
+    if field.shape != Shape::Object {
+        values.push(json!({}));
+    }
     if !field.nullable {
         values.push(Value::Null);
     }
     match &field.shape {
+        Shape::Any => {}
+        Shape::Object => values.extend([json!(1), json!("{}")]),
+        Shape::Choice(_) => values.extend([json!(1), json!(""), json!("nonsense"), json!("Agent")]),
+        Shape::Text { uuid: true, .. } => values.extend([
+            json!(1),
+            json!(""),
+            json!("5c0a3f0e-7a52-4b7e-9d1c-3f6f6a1b2c3"),
+            json!("5c0a3f0e-7a52-4b7e-9d1c-3f6f6a1b2c3d "),
+            json!("5C0A3F0E-7A52-4B7E-9D1C-3F6F6A1B2C3D"),
+            json!("5c0a3f0e7a52-4b7e-9d1c-3f6f6a1b2c3d4"),
+            json!("5c0a3f0e-7a52-4b7e-9d1c-3f6f6a1b2cé"),
+            json!("{5c0a3f0e-7a52-4b7e-9d1c-3f6f6a1b2c3d}"),
+        ]),
         Shape::Text { length, .. } => {
             values.extend([json!(1), json!(true)]);
             values.extend(

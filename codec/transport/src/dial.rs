@@ -195,13 +195,12 @@ impl Dialer {
         let mut url = url.clone();
         for _ in 0..=MAX_REDIRECTS {
             match self.attempt(&url, deadline).await? {
-                Attempt::Open(dialed) => return Ok(dialed),
-                Attempt::Redirected(location) => {
-                    let host = url.host_and_port();
-                    url = url
-                        .redirected(&location)
-                        .map_err(|error| DialError::Redirect { host, error })?;
-                    tracing::debug!(%url, "redirected");
+                (Upgraded::Open { socket, read_ahead, headers }, peer) => {
+                    return Ok(Dialed { socket, read_ahead, headers, peer });
+                }
+                (Upgraded::Redirected(location), _) => {
+                    tracing::debug!(url = %location, "redirected");
+                    url = location;
                 }
             }
         }
@@ -211,7 +210,12 @@ impl Dialer {
         })
     }
 
-    async fn attempt(&self, url: &RelayUrl, deadline: Deadline) -> Result<Attempt, DialError> {
+    /// The answer, and who gave it.
+    async fn attempt(
+        &self,
+        url: &RelayUrl,
+        deadline: Deadline,
+    ) -> Result<(Upgraded, String), DialError> {
         let host = url.host_and_port();
         let (mut socket, peer) = match self.proxies.proxy_for(url)? {
             Some(proxy) => {
@@ -229,27 +233,40 @@ impl Dialer {
             let opening = self.tls.open(socket, url.host(), &host);
             socket = deadline.limit(|| format!("TLS handshake with {host}"), opening).await??;
         }
-        let key = new_key();
-        let upgrading = exchange(socket, upgrade_request(url, &key));
         let phase = || format!("waiting for {host} to answer the WebSocket request");
-        let answer = deadline.limit(phase, upgrading).await?;
-        judge(answer, &key, host, url.is_tls()).map(|judged| match judged {
-            Judged::Open { socket, read_ahead, headers } => {
-                Attempt::Open(Dialed { socket, read_ahead, headers, peer })
-            }
-            Judged::Redirected(location) => Attempt::Redirected(location),
-        })
+        let upgraded = deadline.limit(phase, upgrade(socket, url)).await??;
+        Ok((upgraded, peer))
     }
 }
 
-enum Attempt {
-    Open(Dialed),
-    Redirected(String),
+/// What a relay made of the request for a WebSocket.
+#[derive(Debug)]
+pub enum Upgraded {
+    /// It agreed.
+    Open {
+        /// From here on it speaks WebSocket.
+        socket: Socket,
+        /// What the relay sent directly behind its answer: the first bytes to read.
+        read_ahead: Bytes,
+        /// The headers of the answer.
+        headers: HeaderMap,
+    },
+    /// The relay is elsewhere.
+    Redirected(RelayUrl),
 }
 
-enum Judged {
-    Open { socket: Socket, read_ahead: Bytes, headers: HeaderMap },
-    Redirected(String),
+/// Asks for a WebSocket on a socket that leads to the relay of `url`, with TLS on it if that says so.
+///
+/// What [`Dialer::dial`] does once it has a socket, for whoever brings his own. Takes as long as the relay does; spawns
+/// no task, and dropping the future drops the socket.
+///
+/// # Errors
+///
+/// A [`DialError`] about the answer, or the lack of one.
+pub async fn upgrade(socket: Socket, url: &RelayUrl) -> Result<Upgraded, DialError> {
+    let key = new_key();
+    let answer = exchange(socket, upgrade_request(url, &key)).await;
+    judge(answer, &key, url)
 }
 
 /// A random key; 16 bytes as RFC 6455 asks, in base64.
@@ -284,9 +301,9 @@ fn upgrade_request(url: &RelayUrl, key: &str) -> Request<Empty<Bytes>> {
 fn judge(
     answer: Result<Answer, NoAnswer>,
     key: &str,
-    host: String,
-    tls: bool,
-) -> Result<Judged, DialError> {
+    url: &RelayUrl,
+) -> Result<Upgraded, DialError> {
+    let host = url.host_and_port();
     let Answer { status, headers, then } = match answer {
         Ok(answer) => answer,
         Err(NoAnswer::Closed(error)) => {
@@ -296,7 +313,7 @@ fn judge(
             });
         }
         Err(NoAnswer::NotHttp(source)) => {
-            let reason = match tls {
+            let reason = match url.is_tls() {
                 true => "its answer is not HTTP",
                 false => "its answer is not HTTP (if this port speaks TLS, try wss://)",
             };
@@ -305,16 +322,18 @@ fn judge(
     };
     match then {
         Then::Switched { socket, read_ahead } => match flaw(&headers, key) {
-            None => Ok(Judged::Open { socket, read_ahead, headers }),
+            None => Ok(Upgraded::Open { socket, read_ahead, headers }),
             Some(reason) => Err(DialError::NotWebSocket { host, reason, source: None }),
         },
         Then::Body { excerpt } => {
             if matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
                 && let Some(location) = headers.get(LOCATION)
             {
-                return Ok(Judged::Redirected(
-                    String::from_utf8_lossy(location.as_bytes()).into_owned(),
-                ));
+                let location = String::from_utf8_lossy(location.as_bytes());
+                return match url.redirected(&location) {
+                    Ok(url) => Ok(Upgraded::Redirected(url)),
+                    Err(error) => Err(DialError::Redirect { host, error }),
+                };
             }
             Err(DialError::Status { host, status, excerpt, hint: hint(status) })
         }

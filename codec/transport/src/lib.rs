@@ -5,6 +5,8 @@ pub mod bell;
 pub mod dial;
 pub mod driver;
 mod exchange;
+#[cfg(test)]
+mod lines;
 pub mod printable;
 #[cfg(feature = "cli")]
 pub mod program;

@@ -12,7 +12,7 @@ use crate::url::{RelayUrl, host_and_port};
 
 mod connect;
 
-pub(crate) use connect::Proxy;
+pub use connect::Proxy;
 
 /// The environment variables that name proxies (spec v1, H-15).
 ///
@@ -141,8 +141,12 @@ impl ProxyEnv {
         Self { variables: upper }
     }
 
-    /// The proxy for a URL.
-    pub(crate) fn proxy_for(&self, url: &RelayUrl) -> Result<Option<Proxy>, ProxyError> {
+    /// The proxy for a URL; none if it is to be dialled directly.
+    ///
+    /// # Errors
+    ///
+    /// [`ProxyError::Url`], if the variable that counts names no proxy that can be used.
+    pub fn proxy_for(&self, url: &RelayUrl) -> Result<Option<Proxy>, ProxyError> {
         let own = if url.is_tls() { "wss_proxy" } else { "ws_proxy" };
         let order = [own, "socks_proxy", "https_proxy", "http_proxy", "all_proxy"];
         let Some((variable, value)) =

@@ -17,7 +17,7 @@ const OURS: &str = include_str!("../../profiles/ours.json");
 const ORIGINAL: &str = include_str!("../../profiles/original.json");
 
 /// Somebody's programs.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Profile {
     /// What reports call them.
@@ -40,7 +40,7 @@ pub struct Profile {
 }
 
 /// How an agent or a client is started.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Program {
     /// The program and its arguments, with placeholders.
@@ -55,7 +55,7 @@ pub struct Program {
 }
 
 /// How a relay is started, or where one runs.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RelayProgram {
     /// The program and its arguments, with placeholders; empty for a relay that runs already.

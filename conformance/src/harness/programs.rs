@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
+use super::profile::Profile;
 use super::python;
 
 /// The variable that names the folder with the original's three programs.
@@ -19,6 +20,17 @@ pub enum Origin {
     Original,
     /// The Python peer's in `conformance/peers`.
     Peer,
+    /// Those of a profile. Their commands are made by [`super::tunnel`], from its templates.
+    Given(&'static Given),
+}
+
+/// Somebody's programs in the seats of a tunnel.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub struct Given {
+    /// What they are called where there is room for one letter.
+    pub letter: char,
+    /// How they are started.
+    pub profile: Profile,
 }
 
 impl Origin {
@@ -27,7 +39,8 @@ impl Origin {
     ///
     /// # Panics
     ///
-    /// When there is no such program; see [`Origin::is_available`].
+    /// When there is no such program; see [`Origin::is_available`]. Those of a profile have no fixed arguments, and are
+    /// not started in this way.
     pub fn command(self, program: &str) -> Command {
         let mut command = match self {
             Self::Ours => Command::new(ours().join(program)),
@@ -42,23 +55,61 @@ impl Origin {
                 command.arg(repository().join("conformance/peers/v1.py")).arg(program);
                 command
             }
+            Self::Given(given) => {
+                panic!("{program} of {} is started by its profile", given.profile.name)
+            }
         };
         clear_settings(&mut command);
         command
     }
 
+    /// What it is called where there is room for one letter: R for ours, as in Rust, P for Python's.
+    pub fn letter(self) -> char {
+        match self {
+            Self::Ours => 'R',
+            Self::Original | Self::Peer => 'P',
+            Self::Given(given) => given.letter,
+        }
+    }
+
+    /// What reports call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ours => "ours",
+            Self::Original => "original",
+            Self::Peer => "peer",
+            Self::Given(given) => &given.profile.name,
+        }
+    }
+
     /// Whether the programs are there.
     pub fn is_available(self) -> bool {
         match self {
-            Self::Ours => true,
+            Self::Ours | Self::Given(_) => true,
             Self::Original => original().is_some(),
             Self::Peer => python::environment().is_ok(),
         }
     }
 }
 
+static OURS: OnceLock<PathBuf> = OnceLock::new();
+static ORIGINAL: OnceLock<PathBuf> = OnceLock::new();
+
+/// Takes our programs from this folder and builds none, unless they were used before.
+pub fn use_ours(folder: &Path) {
+    OURS.get_or_init(|| folder.to_owned());
+}
+
+/// Takes the original's programs from this folder, whatever [`ORIGINAL_VARIABLE`] says.
+pub fn use_original(folder: &Path) {
+    ORIGINAL.get_or_init(|| folder.to_owned());
+}
+
 /// The folder with the original's programs, if it is named.
 pub fn original() -> Option<PathBuf> {
+    if let Some(folder) = ORIGINAL.get() {
+        return Some(folder.clone());
+    }
     std::env::var_os(ORIGINAL_VARIABLE).filter(|value| !value.is_empty()).map(PathBuf::from)
 }
 
@@ -92,8 +143,7 @@ fn is_setting(name: &OsStr) -> bool {
 ///
 /// When they cannot be built.
 pub fn ours() -> &'static Path {
-    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
-    FOLDER.get_or_init(|| {
+    OURS.get_or_init(|| {
         let folder = build_folder();
         let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         cargo.current_dir(repository()).args(["build", "--quiet", "--workspace"]);

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::Write as _;
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{ChildStdin, Command, Stdio};
@@ -13,7 +14,9 @@ use tempfile::TempDir;
 
 use super::frames::{RawLink, Received};
 use super::process::{Output, Process};
-use super::{Origin, Target, wait_until};
+use super::profile::Values;
+use super::programs::Given;
+use super::{DEADLINE, Origin, Target, holds_within, sha256, wait_until};
 
 /// The agent's name in every tunnel.
 pub const AGENT: &str = "workshop";
@@ -53,10 +56,30 @@ impl Mix {
     /// All three are this workspace's.
     pub const OURS: Self = Self { relay: Origin::Ours, agent: Origin::Ours, client: Origin::Ours };
 
-    /// Three letters, relay, agent, client: R for ours, as in Rust, P for Python's.
+    /// Three letters, relay, agent, client: R for ours, as in Rust, P for Python's, those of a profile its own.
     pub fn letters(self) -> String {
-        let letter = |origin| if origin == Origin::Ours { 'R' } else { 'P' };
-        [self.relay, self.agent, self.client].map(letter).iter().collect()
+        [self.relay, self.agent, self.client].map(Origin::letter).iter().collect()
+    }
+}
+
+/// What a client is asked to do.
+#[derive(Debug, Clone, Copy)]
+pub struct Ask<'a> {
+    /// Its secret.
+    pub secret: &'a str,
+    /// The agent to ask for.
+    pub agent: &'a str,
+    /// The target's host.
+    pub host: &'a str,
+    /// The target's port, which may be none.
+    pub port: &'a str,
+    /// The protocol, which may be none.
+    pub protocol: &'a str,
+}
+
+impl Default for Ask<'_> {
+    fn default() -> Self {
+        Self { secret: CLIENT_SECRET, agent: AGENT, host: "127.0.0.1", port: "1", protocol: "tcp" }
     }
 }
 
@@ -84,7 +107,9 @@ impl Tunnel {
         let folder = tempfile::tempdir().unwrap_or_else(|error| panic!("no folder: {error}"));
         write_credentials(folder.path());
         let (relay, port) = start_relay(mix.relay, folder.path(), 0, relay_arguments);
-        let agent = start_agent(mix.agent, port, agent_arguments);
+        let mut command = agent_command_in(mix.agent, folder.path(), port, AGENT, AGENT_SECRET);
+        command.args(agent_arguments);
+        let agent = Process::start("edge-agent", command, mix.agent == Origin::Ours);
         let tunnel = Self { agent, relay, port, mix, folder };
         tunnel.wait_for_agent();
         tunnel
@@ -112,7 +137,7 @@ impl Tunnel {
 
     /// Waits until the relay has a link to the agent.
     pub fn wait_for_agent(&self) {
-        wait_until("the agent is connected", || is_connected(self.port));
+        wait_until("the agent is connected", || is_connected(self.port, self.mix.agent));
     }
 
     /// Starts the relay again, on the same port, after it has ended.
@@ -125,8 +150,10 @@ impl Tunnel {
         // A free port of loopback may meanwhile be the near end of somebody's connection, even of a peer that dials
         // it in vain: another attempt succeeds once that is over.
         wait_until("the relay has its port back", || {
-            let relay = spawn_relay(self.mix.relay, self.folder.path(), self.port, &[]);
-            let Some(port) = reported_port(&relay) else { return false };
+            let mut relay = spawn_relay(self.mix.relay, self.folder.path(), self.port, &[]);
+            let Some(port) = listening_port(self.mix.relay, &mut relay, self.port) else {
+                return false;
+            };
             assert_eq!(port, self.port);
             self.relay = relay;
             true
@@ -136,7 +163,18 @@ impl Tunnel {
     /// Starts the agent again, after it has ended.
     pub fn restart_agent(&mut self) {
         self.agent.kill();
-        self.agent = start_agent(self.mix.agent, self.port, &[]);
+        self.agent = self.another_agent();
+    }
+
+    /// Starts another agent of the same origin, with the same name and secret.
+    pub fn another_agent(&self) -> Process {
+        let command = self.agent_as(AGENT, AGENT_SECRET);
+        Process::start("edge-agent", command, self.mix.agent == Origin::Ours)
+    }
+
+    /// The command of an agent with any name and secret.
+    pub fn agent_as(&self, name: &str, secret: &str) -> Command {
+        agent_command_in(self.mix.agent, self.folder.path(), self.port, name, secret)
     }
 
     /// Starts a client towards a target.
@@ -146,9 +184,33 @@ impl Tunnel {
 
     /// Starts a client towards any host and port.
     pub fn client_to(&self, host: &str, port: &str) -> Client {
-        let mut command = self.client_command();
-        command.args([AGENT, host, port, "tcp"]);
-        Client::start(command, self.mix.client)
+        self.client_for(&Ask { host, port, ..Ask::default() })
+    }
+
+    /// Starts a client.
+    pub fn client_for(&self, ask: &Ask<'_>) -> Client {
+        Client::start(self.client_command_for(ask), self.mix.client)
+    }
+
+    /// The command of a client.
+    pub fn client_command_for(&self, ask: &Ask<'_>) -> Command {
+        let Origin::Given(given) = self.mix.client else {
+            let mut command = self.client_command();
+            command.env("HTTP_NETWORK_RELAY_SECRET", ask.secret);
+            command.args([ask.agent, ask.host, ask.port, ask.protocol]);
+            return command;
+        };
+        let program = seated(given, "client", given.profile.client.as_ref());
+        let values = Values::from([
+            ("url", self.client_url()),
+            ("secret", ask.secret.to_owned()),
+            ("secret_file", secret_file(self.folder.path(), ask.secret)),
+            ("agent", ask.agent.to_owned()),
+            ("target_host", ask.host.to_owned()),
+            ("target_port", ask.port.to_owned()),
+            ("protocol", ask.protocol.to_owned()),
+        ]);
+        given.profile.command(&program.command, &program.environment, &values)
     }
 
     /// The command of a client, with the URL and the secret, but without positional arguments.
@@ -272,26 +334,52 @@ pub fn write_credentials(folder: &Path) {
 ///
 /// When it reports none.
 pub fn start_relay(origin: Origin, folder: &Path, port: u16, arguments: &[&str]) -> (Process, u16) {
-    let relay = spawn_relay(origin, folder, port, arguments);
-    let port = reported_port(&relay);
+    let port = if port == 0 { port_for(origin) } else { port };
+    let mut relay = spawn_relay(origin, folder, port, arguments);
+    let port = listening_port(origin, &mut relay, port);
     let port = port.unwrap_or_else(|| panic!("the relay does not start: {:#?}", relay.stderr()));
     (relay, port)
 }
 
 fn spawn_relay(origin: Origin, folder: &Path, port: u16, arguments: &[&str]) -> Process {
-    let mut command = origin.command("network-relay");
-    command.args(["--port", &port.to_string(), "--credentials-file"]);
-    command.arg(folder.join("credentials.json")).args(arguments);
-    command.stdin(Stdio::null()).stdout(Stdio::null());
+    let credentials = folder.join("credentials.json");
+    let mut command = if let Origin::Given(given) = origin {
+        let program = seated(given, "relay", given.profile.relay.as_ref());
+        let values = Values::from([
+            ("host", "127.0.0.1".to_owned()),
+            ("port", port.to_string()),
+            ("credentials", credentials.display().to_string()),
+        ]);
+        given.profile.command(&program.command, &program.environment, &values)
+    } else {
+        let mut command = origin.command("network-relay");
+        command.args(["--port", &port.to_string(), "--credentials-file"]).arg(credentials);
+        command
+    };
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null());
     Process::start("network-relay", command, origin == Origin::Ours)
 }
 
-/// The port that a relay reports; `None` if its port is in use.
+/// The port that a relay listens on; `None` if it could not have it.
 ///
 /// # Panics
 ///
-/// When it says neither.
-fn reported_port(relay: &Process) -> Option<u16> {
+/// When it neither listens nor says so.
+fn listening_port(origin: Origin, relay: &mut Process, port: u16) -> Option<u16> {
+    if let Origin::Given(given) = origin {
+        let program = seated(given, "relay", given.profile.relay.as_ref());
+        let Some(before) = &program.port_after else {
+            let listens = || TcpStream::connect(("127.0.0.1", port)).is_ok();
+            let settled = holds_within(DEADLINE, || relay.ended().is_some() || listens());
+            assert!(settled, "the relay does not listen: {:#?}", relay.stderr());
+            return relay.ended().is_none().then_some(port);
+        };
+        let number = |line: &str| {
+            let (_, rest) = line.split_once(before.as_str())?;
+            rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+        };
+        return relay.line_within(DEADLINE, number);
+    }
     relay.wait_for_line("its address", |line| {
         // Ours, and the two kinds of Python's.
         let in_use = ["another program uses the port", "address already in use"];
@@ -301,6 +389,51 @@ fn reported_port(relay: &Process) -> Option<u16> {
         let (_, rest) = line.split_once("http://127.0.0.1:")?;
         rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok().map(Some)
     })
+}
+
+/// A port for a relay to be told, where it cannot choose one itself.
+fn port_for(origin: Origin) -> u16 {
+    match origin {
+        Origin::Given(given)
+            if given.profile.relay.as_ref().is_some_and(|it| it.port_after.is_none()) =>
+        {
+            let listener = TcpListener::bind(("127.0.0.1", 0)).and_then(|it| it.local_addr());
+            listener.unwrap_or_else(|error| panic!("no free port: {error}")).port()
+        }
+        _ => 0,
+    }
+}
+
+/// A program that a profile in a seat has to have.
+fn seated<'a, T>(given: &Given, party: &str, program: Option<&'a T>) -> &'a T {
+    program.unwrap_or_else(|| panic!("{} has no {party}", given.profile.name))
+}
+
+/// A file with a secret. It is written once: a program may be reading it.
+fn secret_file(folder: &Path, secret: &str) -> String {
+    let file = folder.join(format!("secret-{}", &sha256(secret.as_bytes())[..8]));
+    if !file.exists() {
+        let written = fs::write(&file, secret);
+        written.unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+    }
+    file.display().to_string()
+}
+
+/// The command of an agent with any name and secret. Files that it needs are written into `folder`.
+fn agent_command_in(origin: Origin, folder: &Path, port: u16, name: &str, secret: &str) -> Command {
+    let Origin::Given(given) = origin else {
+        let mut command = agent_command(origin, port);
+        command.args(["--name", name]).env("HTTP_NETWORK_RELAY_SECRET", secret);
+        return command;
+    };
+    let program = seated(given, "agent", given.profile.agent.as_ref());
+    let values = Values::from([
+        ("url", format!("ws://127.0.0.1:{port}{AGENT_PATH}")),
+        ("name", name.to_owned()),
+        ("secret", secret.to_owned()),
+        ("secret_file", secret_file(folder, secret)),
+    ]);
+    given.profile.command(&program.command, &program.environment, &values)
 }
 
 /// Starts an agent with the name and secret of all tunnels.
@@ -328,7 +461,7 @@ pub fn client_command(origin: Origin, url: &str) -> Command {
 
 /// Whether the relay on this port has a link to an agent that answers: a client of our own asks for a stream to a target
 /// that does not exist, and the agent has to say so. The relay alone may not know yet that an agent has gone.
-fn is_connected(port: u16) -> bool {
+fn is_connected(port: u16, agent: Origin) -> bool {
     let ask = || -> Option<Value> {
         let mut link = RawLink::open(port, CLIENT_PATH).ok()?;
         link.send_inner(&client_start(1)).ok()?;
@@ -338,7 +471,14 @@ fn is_connected(port: u16) -> bool {
         }
     };
     let words = ask().and_then(|answer| Some(answer["inner"]["message"].as_str()?.to_owned()));
-    words.is_some_and(|words| words.contains("connection refused") || words.contains("Errno 111"))
+    words.is_some_and(|words| match agent {
+        // Its words are its own, but none of them are the relay's.
+        Origin::Given(_) => {
+            words.starts_with("Error initiating connection: ")
+                && !words.ends_with("agent disconnected")
+        }
+        _ => words.contains("connection refused") || words.contains("Errno 111"),
+    })
 }
 
 /// A client's start, towards a port of loopback; without its envelope.

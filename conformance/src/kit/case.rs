@@ -170,6 +170,13 @@ impl Case {
         self
     }
 
+    /// The same case, which may start its party again and again, about so many times. It may take ten seconds more for
+    /// each: interpreters are slow to start on a busy machine.
+    pub const fn starts(mut self, times: u64) -> Self {
+        self.limit = Duration::from_secs(self.limit.as_secs() + 10 * times);
+        self
+    }
+
     /// What names the case everywhere: `v1/X-7.b`.
     pub fn id(&self) -> String {
         format!("v1/{}", self.number)

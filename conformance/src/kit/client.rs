@@ -17,7 +17,7 @@ use super::{Answer, Finding, Message, Outcome, Stage};
 use crate::harness::frames::RawRelay;
 use crate::harness::profile::Values;
 use crate::harness::tunnel::{AGENT, CLIENT_SECRET};
-use crate::harness::{Output, Process};
+use crate::harness::{Output, Process, holds_within};
 
 /// The client under test, its stdin and stdout, and the port at which it finds the scripted relay. It is started by the
 /// case.
@@ -339,6 +339,30 @@ impl Client {
     /// When it does not dial.
     pub fn accept(&self) -> Outcome<ToClient> {
         accept(&self.relay, &self.stage, Duration::ZERO, "client").map(|link| ToClient { link })
+    }
+
+    /// The next connection of the client, of which nothing was read; `None` if the client ends without one.
+    ///
+    /// # Errors
+    ///
+    /// When it goes on and does not dial.
+    pub fn accept_unless_ended(&mut self) -> Outcome<Option<ToClient>> {
+        let (mut accepted, mut has_ended) = (None, false);
+        holds_within(self.stage.start_patience(), || {
+            // What it dialled before its end counts.
+            let running = self.running.as_mut();
+            has_ended = running.is_some_and(|running| running.process.ended().is_some());
+            accepted = self.relay.poll_accept().transpose();
+            accepted.is_some() || has_ended
+        });
+        match accepted {
+            Some(Ok(raw)) => {
+                Ok(Some(ToClient { link: Link::new(raw, &self.stage, "relay", "client") }))
+            }
+            Some(Err(error)) => Err(kit_failed("accept a connection", &error)),
+            None if has_ended => Ok(None),
+            None => Err(Finding::fail("the client does not dial")),
+        }
     }
 
     /// The next connection of the client, with its request.

@@ -78,6 +78,11 @@ impl Request {
         self
     }
 
+    /// Its path.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
     /// Its bytes.
     pub fn text(&self) -> String {
         let mut text = format!("{} {} {}\r\n", self.method, self.path, self.version);

@@ -29,6 +29,8 @@ pub struct Link {
     party: String,
     /// The fragments of a message that has begun to come, and its opcode.
     begun: Option<(u8, Vec<u8>)>,
+    /// How many messages came in more than one frame.
+    fragmented: usize,
     /// Whether a close frame was sent, so that none is answered.
     has_closed: bool,
     answers_pings: bool,
@@ -45,6 +47,7 @@ impl Link {
             name: stage.next_name(name),
             party: party.to_owned(),
             begun: None,
+            fragmented: 0,
             has_closed: false,
             answers_pings: true,
             answers_closes: true,
@@ -83,6 +86,11 @@ impl Link {
     /// From now on `keep_alive` is received like any other message.
     pub fn watch_keep_alive(&mut self) {
         self.skips_keep_alive = false;
+    }
+
+    /// How many messages have come in more than one frame.
+    pub fn fragmented(&self) -> usize {
+        self.fragmented
     }
 
     // ---- sending ----
@@ -168,7 +176,7 @@ impl Link {
     }
 
     /// Ends the TCP connection by RST.
-    pub fn reset(self) {
+    pub fn reset(&mut self) {
         self.stage.transcript.add(&self.name, &self.party, "end", b"RST");
         // It may be gone already.
         let _ = rustix::net::connect_unspec(self.raw.stream());
@@ -366,6 +374,7 @@ impl Link {
                 (CONTINUATION, is_final, Some((opcode, mut begun))) => {
                     begun.extend(frame.payload);
                     if is_final {
+                        self.fragmented += 1;
                         break whole(opcode, begun)?;
                     }
                     self.begun = Some((opcode, begun));

@@ -184,6 +184,15 @@ impl Relay {
         Ok(FromClient { link: self.upgrade("client", request)? })
     }
 
+    /// A link by any request, for what agents and clients have in common; no message was sent.
+    ///
+    /// # Errors
+    ///
+    /// When the upgrade does not succeed.
+    pub fn link_by(&self, request: &Request) -> Outcome<Link> {
+        self.upgrade(if request.path() == AGENT_PATH { "agent" } else { "client" }, request)
+    }
+
     /// The agent that has sent its start. Whether it is admitted yet, nothing tells: [`Relay::ask`] waits for it.
     ///
     /// # Errors

@@ -14,7 +14,7 @@ use crate::harness::Process;
 use crate::harness::profile::Profile;
 
 /// How long a program may take to start on a busy machine, in addition to the patience of a run.
-const START: Duration = Duration::from_secs(30);
+const START: Duration = Duration::from_secs(60);
 
 /// What belongs to one running case, whatever its seat: its time, its record, its files, its processes.
 #[derive(Debug)]

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::io::{IsTerminal as _, Write as _};
 use std::sync::Mutex;
 use std::sync::PoisonError;
+use std::time::Duration;
 
 use super::Summary;
 use crate::kit::Verdict;
@@ -17,6 +18,12 @@ pub struct Progress {
     done: Mutex<usize>,
 }
 
+/// Says something on stderr, on a line of its own.
+pub fn note(line: &str) {
+    // A stderr that is gone is no reason to stop.
+    let _ = writeln!(std::io::stderr().lock(), "{line}");
+}
+
 impl Progress {
     /// Nothing is done yet of so many cases.
     pub fn new(total: usize) -> Self {
@@ -25,14 +32,19 @@ impl Progress {
 
     /// A case has ended.
     pub fn tell(&self, report: &Report) {
+        let what = format!("{} {}", report.case.id(), report.verdict);
+        self.tell_of(&what, report.took, report.is_expected());
+    }
+
+    /// Something has ended.
+    pub fn tell_of(&self, what: &str, took: Duration, is_expected: bool) {
         let mut done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
         *done += 1;
-        let id = report.case.id();
-        let seconds = report.took.as_secs_f32();
-        let line = format!("{:>4}/{} {id} {} ({seconds:.1} s)", *done, self.total, report.verdict);
+        let seconds = took.as_secs_f32();
+        let line = format!("{:>4}/{} {what} ({seconds:.1} s)", *done, self.total);
         let mut stderr = std::io::stderr().lock();
         // A stderr that is gone is no reason to stop.
-        let _ = match (self.is_terminal, report.is_expected()) {
+        let _ = match (self.is_terminal, is_expected) {
             (true, true) => write!(stderr, "\r\x1b[K{line}"),
             (true, false) => writeln!(stderr, "\r\x1b[K{line} UNEXPECTED"),
             (false, true) => writeln!(stderr, "{line}"),

@@ -23,6 +23,26 @@ pub(crate) struct AgentSession {
     large: Large,
     /// The agent was pinged because its name was claimed, and has not given a sign of life yet.
     probe: bool,
+    early: Early,
+}
+
+/// What a link has sent while its claim is being settled, to be handled once it is admitted (spec v1, A-7).
+#[derive(Debug, Default)]
+struct Early {
+    texts: Vec<String>,
+    bytes: usize,
+}
+
+impl Early {
+    fn push(&mut self, text: &str) {
+        self.bytes += text.len() + size_of::<String>();
+        self.texts.push(text.to_owned());
+    }
+
+    /// Otherwise the link is not read until the claim is settled.
+    fn has_room(&self) -> bool {
+        self.bytes < v1::STREAM_QUEUE
+    }
 }
 
 #[derive(Debug)]
@@ -54,6 +74,7 @@ impl AgentSession {
             state: State::Waiting(deadline),
             large: Large::default(),
             probe: false,
+            early: Early::default(),
         }
     }
 
@@ -111,8 +132,21 @@ impl AgentSession {
             return;
         };
         match settled {
-            Settled::Granted => self.serve(member),
+            Settled::Granted => {
+                self.serve(member);
+                self.handle_early(now);
+            }
             Settled::Refused => warn!(agent = %peer_text(&member.name), "name in use"),
+        }
+    }
+
+    fn handle_early(&mut self, now: Instant) {
+        for text in std::mem::take(&mut self.early).texts {
+            if let Err(close) = self.handle_text(now, &text) {
+                self.release(false);
+                self.state = State::Closing(close);
+                return;
+            }
         }
     }
 
@@ -161,7 +195,11 @@ impl Party for AgentSession {
                 Ok(_) => Err(no_start("the first message is not a start")),
                 Err(error) => Err(invalid(&error)),
             },
-            State::Claiming(..) | State::Closing(_) | State::Ended => Ok(()),
+            State::Claiming(..) => {
+                self.early.push(text);
+                Ok(())
+            }
+            State::Closing(_) | State::Ended => Ok(()),
         }
     }
 
@@ -184,7 +222,9 @@ impl Party for AgentSession {
         match &self.state {
             State::Waiting(_) => true,
             State::Serving(member) => member.link.routes().wants_read(),
-            State::Claiming(..) | State::Closing(_) | State::Ended => false,
+            // So that its pings are answered, and its end is seen (spec v1, K-1 and K-4).
+            State::Claiming(..) => self.early.has_room(),
+            State::Closing(_) | State::Ended => false,
         }
     }
 

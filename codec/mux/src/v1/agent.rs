@@ -115,9 +115,9 @@ pub struct AgentLink<W> {
     control: VecDeque<String>,
     /// Streams with messages to send, in turn; each at most once.
     turns: VecDeque<StreamKey>,
-    /// Finished streams whose last data may not have reached the relay's program, with the number
+    /// Finished streams whose last data may not have reached the relay's program, by the number
     /// of the ping behind it.
-    unconfirmed: VecDeque<(u64, StreamKey)>,
+    unconfirmed: BTreeSet<(u64, StreamKey)>,
     /// The number of the last ping asked for.
     last_ping: u64,
     /// A ping is to be sent.
@@ -150,6 +150,8 @@ struct Stream<W> {
     deliver_by: Option<Instant>,
     /// Our side ended; what waits goes out first.
     end: Option<End>,
+    /// The ping behind its last data: its entry in `unconfirmed`.
+    behind: Option<u64>,
     reader: W,
     writer: W,
 }
@@ -165,7 +167,7 @@ impl<W: Wake + Clone + Default> AgentLink<W> {
             next_key: 0,
             control: VecDeque::new(),
             turns: VecDeque::new(),
-            unconfirmed: VecDeque::new(),
+            unconfirmed: BTreeSet::new(),
             last_ping: 0,
             ping_due: false,
             lingering: BTreeSet::new(),
@@ -214,19 +216,19 @@ impl<W: Wake + Clone + Default> AgentLink<W> {
     }
 
     fn handle_initiate(&mut self, now: Instant, message: InitiateConnection) {
-        // Spec v1, C-17.
-        if self.streams.len() >= self.settings.max_streams {
-            self.send(&AgentToRelay::InitiateConnectionError(InitiateConnectionError {
-                message: "the agent has too many open streams".into(),
-                connection_id: message.connection_id,
-            }));
-            return;
-        }
         // Any text, the empty one too (spec v1, S-2 and S-19).
         let id: Arc<str> = message.connection_id.into();
         // An id that comes again means a new connection; the old one is over (spec v1, S-14).
         if let Some(old) = self.by_id.remove(&id) {
             self.remove(old);
+        }
+        // Spec v1, C-17.
+        if self.streams.len() >= self.settings.max_streams {
+            self.send(&AgentToRelay::InitiateConnectionError(InitiateConnectionError {
+                message: "the agent has too many open streams".into(),
+                connection_id: id.to_string(),
+            }));
+            return;
         }
         let key = StreamKey(self.next_key);
         self.next_key += 1;
@@ -240,6 +242,7 @@ impl<W: Wake + Clone + Default> AgentLink<W> {
             relay_finished: false,
             deliver_by: None,
             end: None,
+            behind: None,
             reader: W::default(),
             writer: W::default(),
         };
@@ -449,11 +452,12 @@ impl<W: Wake + Clone + Default> AgentLink<W> {
 
     /// The pong to the ping with this payload arrived.
     pub fn handle_pong(&mut self, now: Instant, number: u64) {
-        while let Some(&(behind, key)) = self.unconfirmed.front()
+        while let Some(&(behind, key)) = self.unconfirmed.first()
             && behind <= number
         {
-            self.unconfirmed.pop_front();
-            if let Some(stream) = self.streams.get(&key) {
+            self.unconfirmed.pop_first();
+            if let Some(stream) = self.streams.get_mut(&key) {
+                stream.behind = None;
                 let linger = stream.backlog.linger(now, self.settings.linger);
                 self.lingering.insert((now + linger, key));
             }
@@ -519,7 +523,7 @@ impl<W: Wake + Clone + Default> AgentLink<W> {
 
     /// Every message of an ended stream has been handed to the link.
     fn all_sent(&mut self, key: StreamKey) {
-        let Some(stream) = self.streams.get(&key) else { return };
+        let Some(stream) = self.streams.get_mut(&key) else { return };
         match &stream.end {
             Some(End::Finished) if self.settings.linger.is_zero() => {
                 self.reset(key, v1::TARGET_CLOSED_MESSAGE.to_owned());
@@ -530,7 +534,8 @@ impl<W: Wake + Clone + Default> AgentLink<W> {
                     self.ping_due = true;
                     self.last_ping += 1;
                 }
-                self.unconfirmed.push_back((self.last_ping, key));
+                stream.behind = Some(self.last_ping);
+                self.unconfirmed.insert((self.last_ping, key));
             }
             Some(End::Reset(message)) => {
                 let message = message.clone();
@@ -553,6 +558,9 @@ impl<W: Wake + Clone + Default> AgentLink<W> {
         let stream = self.streams.remove(&key)?;
         if let Some(due) = stream.deliver_by {
             self.delivering.remove(&(due, key));
+        }
+        if let Some(behind) = stream.behind {
+            self.unconfirmed.remove(&(behind, key));
         }
         if self.by_id.get(&stream.id) == Some(&key) {
             self.by_id.remove(&stream.id);

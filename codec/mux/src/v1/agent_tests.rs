@@ -370,6 +370,20 @@ fn too_many_streams_are_refused() {
     }));
     assert!(agent.link.poll_event().is_none());
     assert!(agent.sent()[0].contains("too many open streams"));
+    // One that takes the place of another is not too many (spec v1, S-14).
+    agent.open("b");
+}
+
+#[test]
+fn a_relay_that_answers_no_pings_leaves_nothing_behind() {
+    let mut agent = Agent::new(SECOND);
+    for _ in 0..10 {
+        let key = agent.open("a");
+        agent.link.finish(key, End::Finished);
+        assert!(agent.link.poll_ping().is_some());
+        agent.hear_close("a");
+    }
+    assert_eq!((agent.link.stream_count(), agent.link.unconfirmed.len()), (0, 0));
 }
 
 /// Spec v1, K-8 and R-8.

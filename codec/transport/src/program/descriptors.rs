@@ -1,9 +1,9 @@
 use std::fmt;
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-
-/// What to ask for where the hard limit is "unlimited": more than any kernel's default ceiling serves nobody.
-const ENOUGH: u64 = 1 << 20;
+/// What to ask for where the hard limit is "unlimited": more than any kernel's default ceiling serves nobody. macOS
+/// refuses more than its OPEN_MAX.
+#[cfg(unix)]
+const ENOUGH: u64 = if cfg!(target_os = "macos") { 10_240 } else { 1 << 20 };
 
 /// How many descriptors this process may have open, before and after [`raise_descriptor_limit`].
 ///
@@ -17,7 +17,9 @@ pub struct DescriptorLimit {
 }
 
 /// Raises the soft limit on open descriptors to the hard one. It never fails: where the system says no, the limit stays.
+#[cfg(unix)]
 pub fn raise_descriptor_limit() -> DescriptorLimit {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     let before = limit.current;
     let Some(current) = before else {
@@ -30,6 +32,12 @@ pub fn raise_descriptor_limit() -> DescriptorLimit {
         Err(_) => current,
     };
     DescriptorLimit { before, now: Some(now) }
+}
+
+/// Where processes have no such limit there is nothing to raise.
+#[cfg(not(unix))]
+pub fn raise_descriptor_limit() -> DescriptorLimit {
+    DescriptorLimit { before: None, now: None }
 }
 
 impl fmt::Display for DescriptorLimit {

@@ -1,6 +1,5 @@
 use std::fs::{File, Metadata};
 use std::io::{self, Read};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use clap::error::ErrorKind;
@@ -134,10 +133,22 @@ fn read_secret(path: &Path) -> Result<Secret, SecretError> {
 /// Warns in the log if `metadata`, that of the file of secrets at `path`, lets every local user read it. Pipes and
 /// other special files are not looked at.
 pub fn warn_if_world_readable(path: &Path, metadata: &Metadata) {
-    if metadata.is_file() && metadata.permissions().mode() & 0o004 != 0 {
+    if metadata.is_file() && is_world_readable(metadata) {
         let path = path.display();
         tracing::warn!("{path} can be read by every local user (try: chmod 600 {path})");
     }
+}
+
+#[cfg(unix)]
+fn is_world_readable(metadata: &Metadata) -> bool {
+    use std::os::unix::fs::PermissionsExt as _;
+    metadata.permissions().mode() & 0o004 != 0
+}
+
+/// Elsewhere a list says who may read a file, which is not looked at.
+#[cfg(not(unix))]
+fn is_world_readable(_: &Metadata) -> bool {
+    false
 }
 
 impl clap::Args for SecretArgs {
@@ -273,6 +284,8 @@ mod tests {
         check(&[b'x'; 32 * 1024 + 1], Err("is larger than 32 KiB"))
     }
 
+    // In the words of the system.
+    #[cfg(unix)]
     #[test]
     fn a_file_that_cannot_be_read_is_named() {
         assert_eq!(

@@ -23,7 +23,7 @@ use crate::tls::Tls;
 use crate::url::{basic, host_and_port, host_of};
 
 /// A proxy. `Display` names it and its variable, without user info.
-pub(crate) struct Proxy {
+pub struct Proxy {
     /// Where it was named.
     variable: &'static str,
     scheme: Scheme,
@@ -350,6 +350,12 @@ impl Proxy {
                 ProxyError::Refused { proxy, target, answer }
             }
         }
+    }
+}
+
+impl fmt::Debug for Proxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Proxy({self})")
     }
 }
 

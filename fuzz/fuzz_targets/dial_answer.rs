@@ -1,0 +1,4 @@
+#![cfg_attr(fuzzing, no_main)]
+//! See [`fuzz::dial_answer`].
+
+fuzz::target!(fuzz::dial_answer::run);

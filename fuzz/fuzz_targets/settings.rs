@@ -1,0 +1,4 @@
+#![cfg_attr(fuzzing, no_main)]
+//! See [`fuzz::settings`].
+
+fuzz::target!(fuzz::settings::run);
