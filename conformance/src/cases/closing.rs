@@ -1,22 +1,41 @@
 //! Closing: who ends what in which order, and what is said of it (spec v1, section X).
 
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use codec::v1::{
-    CLOSE_AGENT_LOST, CLOSE_INVALID, CLOSE_NORMAL, CLOSE_POLICY, CLOSE_PROTOCOL, CLOSE_RESTART,
-    CLOSE_TARGET_RESET, CLOSE_TOO_BIG, CLOSE_UNSUPPORTED, ERROR_INITIATE_PREFIX, LINGER,
-    MAX_CLOSE_REASON, PING_INTERVAL, PONG_TIMEOUT, REASON_AGENT_LOST, STREAM_QUEUE,
-    TARGET_CLOSED_MESSAGE,
+    CLOSE_AGENT_LOST, CLOSE_INVALID, CLOSE_NORMAL, CLOSE_RESTART, CLOSE_TARGET_RESET,
+    ERROR_INITIATE_PREFIX, MAX_CLOSE_REASON, PING_INTERVAL, PONG_TIMEOUT, REASON_AGENT_LOST,
+    STREAM_QUEUE, TARGET_CLOSED_MESSAGE,
 };
 use rustix::process::Signal;
 use serde_json::json;
 
-use crate::harness::frames::{CONTINUATION, PING, PONG, TEXT, frame, unmasked_frame};
 use crate::harness::seeded_bytes;
 use crate::harness::tunnel::{AGENT, AGENT_SECRET, client_start};
 use crate::kit::{
-    Agent, Case, Client, Finding, Flood, FromAgent, FromClient, Link, Outcome, Received, Relay,
-    ToAgent, agent, client, data_text, relay,
+    Case, Finding, Flood, FromAgent, FromClient, Link, Outcome, Received, Relay, agent, client,
+    data_text, relay,
+};
+
+mod codes;
+mod diallers;
+mod handshake;
+
+use codes::{
+    agents_codes, bad_frames_to_agent, bad_frames_to_client, bad_payloads_to_agent,
+    bad_payloads_to_client, breaches_by_agent, breaches_by_client, clients_codes, codes_of_relay,
+    reasons_of_relay,
+};
+use diallers::{
+    broken_at_once, closed_while_connecting, dropped_after_close, half_close, input_ends,
+    interrupted_agent, interrupted_client, lingers, lingers_longer, queue_written_out,
+    relay_is_cut, target_closes, target_resets, terminated_agent, terminated_client, written_out,
+};
+use handshake::{
+    agent_answers, agent_unanswered, client_answers, client_unanswered, close_counts_at_once,
+    no_code_to_agent, no_code_to_client, no_code_to_relay, reasons_to_client, relay_answers,
+    relay_unanswered,
 };
 
 /// The cases of this section, in the order of its statements.
@@ -165,8 +184,6 @@ pub(super) const CASES: &[Case] = &[
     client("X-22.d", "a client that gets SIGTERM", "it closes with 1000", terminated_client),
 ];
 
-// ---- codes ----
-
 /// The next thing that comes to a link that is to be closed.
 fn end_of(link: &mut Link) -> Outcome<Received> {
     loop {
@@ -177,395 +194,18 @@ fn end_of(link: &mut Link) -> Outcome<Received> {
     }
 }
 
-/// The codes of X-1 for what a client does on a fresh link.
-const CODES: [Breach; 5] = [
-    breach("a breach of RFC 6455", CLOSE_PROTOCOL, |link| link.send_frame(0x83, b"{}")),
-    breach("a binary message", CLOSE_UNSUPPORTED, |link| link.send_binary(b"{}")),
-    breach("no message", CLOSE_INVALID, |link| link.send_text("{}")),
-    breach("no start", CLOSE_POLICY, |link| {
-        link.send(&json!({ "kind": "tcp_data", "data_base64": "" }));
-    }),
-    breach("too large a message", CLOSE_TOO_BIG, |link| link.claim(0x80 | TEXT, TOO_MUCH)),
-];
-
-/// A length that nobody accepts; the Python agent takes 4 GiB.
-const TOO_MUCH: u64 = 1 << 40;
-
-/// The codes that are shown here by cases; K-3, L-9, A-8 and X-13 show the others.
-fn codes_of_relay(relay: &Relay) -> Outcome {
-    let mut agent = relay.agent()?;
-    let (mut ended, clean) = relay.stream(&mut agent)?;
-    let (mut cut, broken) = relay.stream(&mut agent)?;
-    let (mut alone, _) = relay.stream(&mut agent)?;
-    let mut wrong = Vec::new();
-    agent.reset_stream(&clean, TARGET_CLOSED_MESSAGE);
-    wrong.extend(ended_otherwise(&mut ended, "a clean end", CLOSE_NORMAL));
-    agent.reset_stream(&broken, "broken");
-    wrong.extend(ended_otherwise(&mut cut, "a broken stream", CLOSE_TARGET_RESET));
-    agent.leave()?;
-    wrong.extend(ended_otherwise(&mut alone, "a lost agent", CLOSE_AGENT_LOST));
-    for breach in &CODES {
-        let mut client = relay.client_link()?;
-        wrong.extend(closed_otherwise(&mut client, breach));
-    }
-    none_is(wrong)
-}
-
-/// What nobody may do on a link, and the code that it is closed with.
-struct Breach {
-    what: &'static str,
-    code: u16,
-    deed: fn(&mut Link),
-}
-
-const fn breach(what: &'static str, code: u16, deed: fn(&mut Link)) -> Breach {
-    Breach { what, code, deed }
-}
-
-/// Frames that neither end may send.
-const BAD_FRAMES: [Breach; 8] = [
-    breach("a reserved bit", CLOSE_PROTOCOL, |link| link.send_frame(0xc0 | TEXT, b"{}")),
-    breach("a reserved opcode", CLOSE_PROTOCOL, |link| link.send_frame(0x83, b"{}")),
-    breach("a reserved control opcode", CLOSE_PROTOCOL, |link| link.send_frame(0x8b, b"")),
-    breach("a ping in fragments", CLOSE_PROTOCOL, |link| link.send_frame(PING, b"x")),
-    breach("a ping that is too long", CLOSE_PROTOCOL, |link| {
-        link.send_frame(0x80 | PING, &[0; 126]);
-    }),
-    breach("a close frame that is too long", CLOSE_PROTOCOL, |link| {
-        link.close_with(&[&[3, 232][..], &[b'x'; 124]].concat());
-    }),
-    breach("a stray continuation", CLOSE_PROTOCOL, |link| {
-        link.send_frame(0x80 | CONTINUATION, b"{}");
-    }),
-    breach("a message within a message", CLOSE_PROTOCOL, |link| {
-        link.send_frame(TEXT, b"{");
-        link.send_frame(0x80 | TEXT, b"{}");
-    }),
-];
-
-/// What no frame may hold, whoever sends it.
-const BAD_PAYLOADS: [Breach; 7] = [
-    breach("a close frame of one byte", CLOSE_PROTOCOL, |link| link.close_with(&[3])),
-    breach("close code 999", CLOSE_PROTOCOL, |link| link.close(999)),
-    breach("close code 1004", CLOSE_PROTOCOL, |link| link.close(1004)),
-    breach("close code 1005", CLOSE_PROTOCOL, |link| link.close(1005)),
-    breach("close code 1006", CLOSE_PROTOCOL, |link| link.close(1006)),
-    breach("text that is not UTF-8", CLOSE_INVALID, |link| {
-        link.send_frame(0x80 | TEXT, b"\"\xc3\x28\"");
-    }),
-    breach("text that is not UTF-8, in fragments", CLOSE_INVALID, |link| {
-        link.send_fragments(&[b"\"\xc3", b"\x28\""]);
-    }),
-];
-
-/// A frame in the clear, which no dialler may send.
-const UNMASKED: Breach = breach("an unmasked frame", CLOSE_PROTOCOL, |link| {
-    link.write(&unmasked_frame(0x80 | TEXT, b"{}"));
-});
-
-/// A masked frame, which no relay may send.
-const MASKED: Breach = breach("a masked frame", CLOSE_PROTOCOL, |link| {
-    link.write(&frame(0x80 | TEXT, b"{}"));
-});
-
-/// What is wrong with how a link is closed for something, if anything is.
-fn ended_otherwise(link: &mut Link, what: &str, code: u16) -> Option<String> {
-    match end_of(link) {
-        Ok(Received::Close(Some(came), _)) if came == code => None,
-        Ok(Received::Close(Some(came), _)) => Some(format!("{came} for {what}")),
-        Ok(Received::End) => Some(format!("no close frame for {what}")),
-        Ok(other) => Some(format!("for {what} came {other:?}")),
-        Err(Finding::Fail(seen)) => Some(format!("for {what}: {seen}")),
-        Err(other) => Some(format!("for {what}: {other:?}")),
-    }
-}
-
-/// The same after a breach.
-fn closed_otherwise(link: &mut Link, breach: &Breach) -> Option<String> {
-    (breach.deed)(link);
-    ended_otherwise(link, breach.what, breach.code)
-}
-
-fn none_is(wrong: Vec<String>) -> Outcome {
-    if wrong.is_empty() { Ok(()) } else { Err(Finding::Fail(wrong.join("; "))) }
-}
-
-/// All that a dialler may not do.
-fn breaches_of_dialler() -> impl Iterator<Item = &'static Breach> {
-    BAD_FRAMES.iter().chain(&BAD_PAYLOADS).chain([&UNMASKED])
-}
-
-fn breaches_by_agent(relay: &Relay) -> Outcome {
-    let mut wrong = Vec::new();
-    for breach in breaches_of_dialler() {
-        let mut agent = relay.agent_link()?;
-        wrong.extend(closed_otherwise(&mut agent, breach));
-    }
-    // An agent that was admitted is treated like any other.
-    let mut agent = relay.agent()?;
-    let _stream = relay.stream(&mut agent)?;
-    wrong.extend(closed_otherwise(&mut agent, &UNMASKED));
-    none_is(wrong)
-}
-
-fn breaches_by_client(relay: &Relay) -> Outcome {
-    let mut agent = relay.agent()?;
-    let mut wrong = Vec::new();
-    for breach in breaches_of_dialler() {
-        let mut fresh = relay.client_link()?;
-        wrong.extend(closed_otherwise(&mut fresh, breach));
-        let (mut client, id) = relay.stream(&mut agent)?;
-        wrong.extend(closed_otherwise(&mut client, breach));
-        client.finish();
-        agent.expect_connection_close(&id)?;
-    }
-    none_is(wrong)
-}
-
-/// The next link of an agent that is started anew, so that no delay of A-11 comes in between.
-fn fresh(agent: &mut Agent) -> Outcome<ToAgent> {
-    agent.signal(Signal::KILL);
-    agent.launch()?;
-    let mut last = Finding::fail("the agent does not dial");
-    // What the old one had begun may come first.
-    for _ in 0..3 {
-        match agent.accept_start() {
-            Ok((link, _)) => return Ok(link),
-            Err(finding) => last = finding,
-        }
-    }
-    Err(last)
-}
-
-fn agent_after(agent: &mut Agent, breaches: &[Breach]) -> Outcome {
-    let mut wrong = Vec::new();
-    for breach in breaches {
-        let mut link = fresh(agent)?;
-        wrong.extend(closed_otherwise(&mut link, breach));
-    }
-    none_is(wrong)
-}
-
-fn client_after(client: &mut Client, breaches: &[Breach]) -> Outcome {
-    let mut wrong = Vec::new();
-    for breach in breaches {
-        let mut link = client.open()?;
-        wrong.extend(closed_otherwise(&mut link, breach));
-        link.finish();
-        client.expect_failure()?;
-    }
-    none_is(wrong)
-}
-
-fn bad_frames_to_agent(agent: &mut Agent) -> Outcome {
-    agent_after(agent, &BAD_FRAMES)
-}
-
-fn bad_payloads_to_agent(agent: &mut Agent) -> Outcome {
-    agent_after(agent, &BAD_PAYLOADS)
-}
-
-fn bad_frames_to_client(client: &mut Client) -> Outcome {
-    client_after(client, &BAD_FRAMES)
-}
-
-fn bad_payloads_to_client(client: &mut Client) -> Outcome {
-    client_after(client, &BAD_PAYLOADS)
-}
-
-/// One breach for each of the codes that a dialler uses for what a relay did wrong.
-const FAULTS: [Breach; 3] = [
-    MASKED,
-    breach("text that is not UTF-8", CLOSE_INVALID, |link| link.send_frame(0x81, b"\xff")),
-    breach("too large a message", CLOSE_TOO_BIG, |link| link.claim(0x80 | TEXT, TOO_MUCH)),
-];
-
-fn agents_codes(agent: &mut Agent) -> Outcome {
-    agent_after(agent, &FAULTS)
-}
-
-fn clients_codes(client: &mut Client) -> Outcome {
-    client_after(client, &FAULTS)
-}
-
-// ---- the close handshake ----
-
-/// A close frame is answered with its code, and without reason or with the same one.
-fn expect_answer(link: &mut Link, code: u16, reason: &str) -> Outcome {
-    link.close_with(&[&code.to_be_bytes(), reason.as_bytes()].concat());
-    match end_of(link)? {
-        Received::Close(Some(came), said)
-            if came == code && (said.is_empty() || said == reason) =>
-        {
-            link.finish();
-            Ok(())
-        }
-        other => Err(Finding::Fail(format!("{code} {reason:?} is answered by {other:?}"))),
-    }
-}
-
-/// Codes that a peer may send, known and unknown, and a reason for each.
-const ENDS: [(u16, &str); 5] =
-    [(1000, ""), (1001, "going away"), (1012, ""), (3001, "Größe"), (4999, "y")];
-
-fn relay_answers(relay: &Relay) -> Outcome {
-    let mut agent = relay.agent()?;
-    for (code, reason) in ENDS {
-        let (mut client, id) = relay.stream(&mut agent)?;
-        expect_answer(&mut client, code, reason)?;
-        agent.expect_connection_close(&id)?;
-        for fresh in [&mut *relay.client_link()?, &mut *relay.agent_link()?] {
-            expect_answer(fresh, code, reason)?;
-        }
-    }
-    expect_answer(&mut agent, 3001, "one that was admitted")?;
-    agent.expect_end()
-}
-
-fn agent_answers(agent: &mut Agent) -> Outcome {
-    for (code, reason) in ENDS {
-        let target = agent.target()?;
-        let mut link = fresh(agent)?;
-        link.open("s", target.port())?;
-        let mut connection = target.accept()?;
-        expect_answer(&mut link, code, reason)?;
-        connection.expect_end()?;
-    }
-    Ok(())
-}
-
-fn client_answers(client: &mut Client) -> Outcome {
-    for (code, reason) in ENDS {
-        let mut link = client.open()?;
-        expect_answer(&mut link, code, reason)?;
-        drop(link);
-        client.wait()?;
-    }
-    Ok(())
-}
-
-fn relay_unanswered(relay: &Relay) -> Outcome {
-    let mut client = relay.client_link()?;
-    client.leave_closes_unanswered();
-    let mut start = client_start(22);
-    start["secret"] = "wrong".into();
-    client.send(&start);
-    let mut agent = relay.agent_named(AGENT, "wrong")?;
-    agent.leave_closes_unanswered();
-    for link in [&mut *client, &mut *agent] {
-        match end_of(link)? {
-            Received::Close(..) => link.expect_end()?,
-            other => return Err(Finding::Fail(format!("it is ended by {other:?}"))),
-        }
-    }
-    Ok(())
-}
-
-fn agent_unanswered(agent: &mut Agent) -> Outcome {
-    let mut link = agent.start()?;
-    link.leave_closes_unanswered();
-    agent.signal(Signal::INT);
-    link.expect_close(CLOSE_NORMAL)?;
-    link.expect_end()
-}
-
-fn client_unanswered(client: &mut Client) -> Outcome {
-    let mut link = client.open()?;
-    link.leave_closes_unanswered();
-    client.signal(Signal::INT)?;
-    link.expect_close(CLOSE_NORMAL)?;
-    link.expect_end()
-}
-
-/// How long an agent waits at most for news that should come at once; the Python relay sends them after 10 s.
-const AT_ONCE: Duration = Duration::from_secs(5);
-
-fn close_counts_at_once(relay: &Relay) -> Outcome {
-    let mut agent = relay.agent()?;
-    // A machine that stops for seconds proves nothing, but not three times.
-    for _ in 0..3 {
-        let (mut client, id) = relay.stream(&mut agent)?;
-        client.close(CLOSE_NORMAL);
-        client.expect_close(CLOSE_NORMAL)?;
-        let told = agent.receive_within(AT_ONCE)?;
-        let is_told = matches!(&told, Some(Received::Text(text)) if text.contains(&id));
-        if is_told {
-            return Ok(());
-        }
-        client.finish();
-        agent.expect_connection_close(&id)?;
-    }
-    Err(Finding::fail("the agent is told only after the end of the client's TCP connection"))
-}
-
-fn answer_without_code(link: &mut Link) -> Outcome {
-    link.close_with(&[]);
-    match end_of(link)? {
-        Received::Close(None, _) => Ok(()),
-        other => Err(Finding::Fail(format!("no code is answered by {other:?}"))),
-    }
-}
-
-fn no_code_to_relay(relay: &Relay) -> Outcome {
-    let mut agent = relay.agent()?;
-    let (mut client, id) = relay.stream(&mut agent)?;
-    answer_without_code(&mut client)?;
-    client.finish();
-    agent.expect_connection_close(&id)?;
-    answer_without_code(&mut agent)
-}
-
-fn no_code_to_agent(agent: &mut Agent) -> Outcome {
-    let mut link = agent.start()?;
-    answer_without_code(&mut link)
-}
-
-fn no_code_to_client(client: &mut Client) -> Outcome {
-    let mut link = client.open()?;
-    answer_without_code(&mut link)?;
-    drop(link);
-    // It is no 1000 (C-15).
-    client.expect_failure()
-}
-
-fn reasons_of_relay(relay: &Relay) -> Outcome {
-    for breach in &CODES {
-        let mut client = relay.client_link()?;
-        (breach.deed)(&mut client);
-        let Received::Close(_, reason) = end_of(&mut client).unwrap_or(Received::End) else {
-            continue;
-        };
-        if reason.chars().any(char::is_control) {
-            return Err(Finding::Fail(format!("for {} it says {reason:?}", breach.what)));
-        }
-    }
-    Ok(())
-}
-
-fn reasons_to_client(client: &mut Client) -> Outcome {
-    for reason in ["", "\u{1b}[31mred\u{0}\n", &"é".repeat(61), &"x".repeat(123)] {
-        let mut link = client.open()?;
-        link.data(b"all of it");
-        expect_answer(&mut link, CLOSE_NORMAL, reason)?;
-        drop(link);
-        client.expect_output(b"all of it")?;
-        client.expect_success()?;
-    }
-    Ok(())
-}
-
 // ---- the end at the agent ----
 
 /// Sends data and then a reset on an agent's link, while the client reads it.
 fn tail(relay: &Relay, mut agent: FromAgent, length: usize) -> Outcome<FromAgent> {
     let (mut client, id) = relay.stream(&mut agent)?;
     let bytes = seeded_bytes(length as u64, length);
-    let mut messages: Vec<String> =
-        bytes.chunks(1 << 14).map(|piece| data_text(Some(&id), piece)).collect();
+    let mut messages: Vec<Arc<str>> =
+        bytes.chunks(1 << 14).map(|piece| data_text(Some(&id), piece).into()).collect();
     let reset = json!({
         "kind": "connection_reset", "message": TARGET_CLOSED_MESSAGE, "connection_id": id,
     });
-    messages.push(json!({ "inner": reset }).to_string());
+    messages.push(json!({ "inner": reset }).to_string().into());
     let flood = Flood::start(agent, messages)?;
     client.expect_data(&bytes)?;
     match client.receive()? {
@@ -831,248 +471,4 @@ fn no_patience(relay: &Relay) -> Outcome {
     client.expect_kind("error")?;
     client.expect_close(CLOSE_NORMAL)?;
     client.expect_end()
-}
-
-// ---- the agent ----
-
-fn target_closes(agent: &mut Agent) -> Outcome {
-    let target = agent.target()?;
-    let mut link = agent.start_with_promise()?;
-    for length in [0, 10, 1 << 16] {
-        link.open("s", target.port())?;
-        let mut connection = target.accept()?;
-        let bytes = seeded_bytes(5, length);
-        connection.write(&bytes);
-        drop(connection);
-        link.expect_data("s", &bytes)?;
-        let words = link.expect_reset("s")?;
-        if words != TARGET_CLOSED_MESSAGE {
-            return Err(Finding::Fail(format!("the reset says {words:?}")));
-        }
-    }
-    link.expect_quiet()
-}
-
-fn target_resets(agent: &mut Agent) -> Outcome {
-    let target = agent.target()?;
-    let mut link = agent.start_with_promise()?;
-    link.open("s", target.port())?;
-    target.accept()?.reset();
-    let words = link.expect_reset("s")?;
-    if words == TARGET_CLOSED_MESSAGE {
-        return Err(Finding::fail("the reset says that the end was clean"));
-    }
-    link.expect_quiet()
-}
-
-/// The ping that stands behind the last data; pings are not answered by themselves.
-fn expect_ping(link: &mut ToAgent) -> Outcome<Vec<u8>> {
-    let patience = link.stage().patience();
-    loop {
-        match link.next(patience)? {
-            Some(Received::Ping(payload)) => return Ok(payload),
-            Some(Received::Text(text)) if text.contains("keep_alive") => {}
-            Some(other) => return Err(Finding::Fail(format!("instead of a ping came {other:?}"))),
-            None => return Err(Finding::fail("no ping follows the last data")),
-        }
-    }
-}
-
-fn lingers(agent: &mut Agent) -> Outcome {
-    let target = agent.target()?;
-    let mut link = agent.start()?;
-    link.leave_pings_unanswered();
-    link.open("s", target.port())?;
-    let mut connection = target.accept()?;
-    connection.write(b"the last words");
-    drop(connection);
-    link.expect_data("s", b"the last words")?;
-    let payload = expect_ping(&mut link)?;
-    link.expect_nothing_for(2 * LINGER)?;
-    // Counted from before the pong, so that it is never too long.
-    let early = Instant::now() + LINGER - Duration::from_millis(50);
-    link.send_frame(0x80 | PONG, &payload);
-    link.expect_nothing_for(early.saturating_duration_since(Instant::now()))?;
-    let words = link.expect_reset("s")?;
-    if words == TARGET_CLOSED_MESSAGE {
-        return Ok(());
-    }
-    Err(Finding::Fail(format!("the reset says {words:?}")))
-}
-
-fn lingers_longer(agent: &mut Agent) -> Outcome {
-    const LENGTH: usize = 5 << 20;
-    let server = crate::harness::Target::source(6, LENGTH);
-    let mut link = agent.start()?;
-    link.leave_pings_unanswered();
-    link.open("s", server.port())?;
-    let began = Instant::now();
-    let sizes = link.sizes_of_data("s", &seeded_bytes(6, LENGTH))?;
-    let is_fast = began.elapsed() < Duration::from_secs(10);
-    let payload = expect_ping(&mut link)?;
-    link.send_frame(0x80 | PONG, &payload);
-    let small = sizes.largest_payload() <= codec::v1::ORIGINAL_CHUNK;
-    agent.should(small, "its messages are larger than those of Python");
-    // What took long by itself has no backlog.
-    let waits = !is_fast || link.expect_nothing_for(3 * LINGER).is_ok();
-    agent.should(waits, "it waits no longer after a long transfer");
-    Ok(())
-}
-
-fn broken_at_once(agent: &mut Agent) -> Outcome {
-    let target = agent.target()?;
-    let mut link = agent.start()?;
-    link.leave_pings_unanswered();
-    link.open("s", target.port())?;
-    target.accept()?.reset();
-    let words = link.expect_reset("s")?;
-    if words == TARGET_CLOSED_MESSAGE {
-        return Err(Finding::fail("the reset says that the end was clean"));
-    }
-    Ok(())
-}
-
-fn written_out(agent: &mut Agent) -> Outcome {
-    let target = agent.target()?;
-    let mut link = agent.start()?;
-    link.open("s", target.port())?;
-    let mut connection = target.accept()?;
-    link.data("s", b"the last ");
-    link.data("s", b"words");
-    link.close_stream("s");
-    connection.expect(b"the last words")?;
-    connection.expect_end()?;
-    link.expect_quiet()
-}
-
-fn queue_written_out(agent: &mut Agent) -> Outcome {
-    let target = agent.target()?;
-    let mut link = agent.start()?;
-    link.open("s", target.port())?;
-    let mut connection = target.accept()?;
-    let bytes = seeded_bytes(9, STREAM_QUEUE);
-    for piece in bytes.chunks(1 << 14) {
-        link.data("s", piece);
-    }
-    link.close_stream("s");
-    // All of it is at the agent before the target reads a byte.
-    link.expect_quiet()?;
-    connection.expect(&bytes)?;
-    connection.expect_end()
-}
-
-fn dropped_after_close(agent: &mut Agent) -> Outcome {
-    let target = agent.target()?;
-    let mut link = agent.start()?;
-    link.open("s", target.port())?;
-    let mut connection = target.accept()?;
-    link.close_stream("s");
-    connection.expect_end()?;
-    connection.write(b"to nobody");
-    drop(connection);
-    link.open("t", target.port())?;
-    link.expect_quiet()
-}
-
-fn closed_while_connecting(agent: &mut Agent) -> Outcome {
-    let mut target = agent.silent_target()?;
-    let mut link = agent.start()?;
-    link.ask("s", target.port());
-    link.expect_quiet()?;
-    link.close_stream("s");
-    // An agent that has not stopped is let in when its system tries again, after one or three seconds.
-    if let Some(mut connection) = target.accept_within(Duration::from_secs(4))? {
-        connection.expect_end()?;
-    }
-    link.ask("t", 0);
-    loop {
-        let message = link.message()?;
-        match message.kind() {
-            "tcp_data" => {
-                return Err(Finding::Fail(format!("after the end came {}", message.text)));
-            }
-            _ if message.field("connection_id") == "t" => return Ok(()),
-            _ => {}
-        }
-    }
-}
-
-fn half_close(agent: &mut Agent) -> Outcome {
-    let target = agent.target()?;
-    let mut link = agent.start_with_promise()?;
-    link.open("s", target.port())?;
-    let mut connection = target.accept()?;
-    connection.write(b"the last words");
-    connection.finish();
-    link.expect_data("s", b"the last words")?;
-    link.expect_reset("s")?;
-    link.close_stream("s");
-    connection.expect_end()
-}
-
-fn relay_is_cut(agent: &mut Agent) -> Outcome {
-    let target = agent.target()?;
-    let mut link = agent.start()?;
-    link.open("s", target.port())?;
-    let mut connection = target.accept()?;
-    drop(link);
-    connection.expect_end()?;
-    let (mut link, _) = agent.accept_start()?;
-    link.open("s", target.port())?;
-    link.expect_quiet()
-}
-
-fn interrupted_agent(agent: &mut Agent) -> Outcome {
-    stopped_agent(agent, Signal::INT)
-}
-
-fn terminated_agent(agent: &mut Agent) -> Outcome {
-    stopped_agent(agent, Signal::TERM)
-}
-
-fn stopped_agent(agent: &mut Agent, signal: Signal) -> Outcome {
-    let target = agent.target()?;
-    let mut link = agent.start()?;
-    link.open("s", target.port())?;
-    let mut connection = target.accept()?;
-    agent.signal(signal);
-    match end_of(&mut link)? {
-        Received::Close(Some(CLOSE_NORMAL), _) => connection.expect_end(),
-        other => Err(Finding::Fail(format!("its end is {other:?}"))),
-    }
-}
-
-// ---- the client ----
-
-fn input_ends(client: &mut Client) -> Outcome {
-    let mut link = client.open()?;
-    link.data(b"before");
-    client.expect_output(b"before")?;
-    client.input(b"the last words")?;
-    client.end_input()?;
-    link.expect_data(b"the last words")?;
-    link.expect_quiet()?;
-    link.data(b"answer");
-    link.leave()?;
-    client.expect_output(b"answer")?;
-    client.expect_success()
-}
-
-fn interrupted_client(client: &mut Client) -> Outcome {
-    stopped_client(client, Signal::INT)
-}
-
-fn terminated_client(client: &mut Client) -> Outcome {
-    stopped_client(client, Signal::TERM)
-}
-
-fn stopped_client(client: &mut Client, signal: Signal) -> Outcome {
-    let mut link = client.open()?;
-    link.data(b"some of it");
-    client.expect_output(b"some of it")?;
-    client.signal(signal)?;
-    match link.receive()? {
-        Received::Close(Some(CLOSE_NORMAL), _) => Ok(()),
-        other => Err(Finding::Fail(format!("its end is {other:?}"))),
-    }
 }

@@ -11,7 +11,7 @@ use crate::harness::holds_within;
 
 /// How long nothing is taken until a flood counts as held up. A party that is merely slow is taken for one that holds
 /// back, which makes a case see less, never something wrong.
-const HELD_UP: Duration = Duration::from_secs(1);
+const HELD_UP: Duration = Duration::from_millis(700);
 
 /// How long the other side may take until it holds back, or has taken everything, on a busy machine.
 const SLOW: Duration = Duration::from_secs(60);
@@ -37,7 +37,7 @@ impl<L: DerefMut<Target = Link> + Send + 'static> Flood<L> {
     /// # Errors
     ///
     /// When the kit fails.
-    pub fn start(mut link: L, messages: Vec<String>) -> Outcome<Self> {
+    pub fn start(mut link: L, messages: Vec<Arc<str>>) -> Outcome<Self> {
         let (stage, name) = (Arc::clone(link.shared_stage()), link.name().to_owned());
         let socket = link.raw().stream().try_clone();
         let socket = socket.map_err(|error| kit_failed("share a socket", &error))?;
