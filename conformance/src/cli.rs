@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use transport::program::fail;
 
 use crate::cases;
+use crate::harness::holds_within;
 use crate::harness::process::kill_all;
 use crate::harness::profile::{Profile, ProfileError, Program, RelayProgram, split_words};
 use crate::harness::programs::{self, Given, ORIGINAL_VARIABLE, Origin, repository};
@@ -412,8 +413,11 @@ fn end_cleanly_by_signal(folder: PathBuf) {
         });
         if let Some(signal) = signal {
             kill_all();
-            // Whatever cannot be removed is not worth another word.
-            let _ = std::fs::remove_dir_all(folder);
+            // Threads that have no program to start yet may write another file meanwhile. What cannot be removed at all is
+            // not worth another word.
+            holds_within(Duration::from_secs(1), || {
+                std::fs::remove_dir_all(&folder).is_ok() || !folder.exists()
+            });
             std::process::exit(128 + i32::from(signal.number()));
         }
     });

@@ -4,7 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use conformance::harness::programs;
+use conformance::harness::{Process, programs, wait_until};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 /// A profile of our programs, by full paths, as somebody else would write one.
@@ -127,4 +128,34 @@ fn wrong_usage_is_said_in_a_line() {
         assert_eq!(output.status.code(), Some(2), "{said}");
         assert!(said.contains(words) && said.lines().count() == 1, "{said}");
     }
+}
+
+#[test]
+fn a_signal_ends_it_with_all_that_it_has_started() {
+    let folder = tempfile::tempdir().unwrap_or_else(|error| panic!("{error}"));
+    let (log, temporary) = (folder.path().join("log"), folder.path().join("tmp"));
+    fs::create_dir(&temporary).unwrap_or_else(|error| panic!("{error}"));
+    // Each relay leaves its process id before it becomes one.
+    let script = format!("echo $$ >> '{}'; exec \"$@\"", log.display());
+    let mine = profile(folder.path(), "mine", |profile| {
+        if let Some(command) = profile["relay"]["command"].as_array_mut() {
+            let shell = ["/bin/sh", "-c", script.as_str(), "sh"];
+            command.splice(0..0, shell.map(Value::from));
+        }
+    });
+    let mut command = Command::new(env!("CARGO_BIN_EXE_conformance"));
+    programs::clear_settings(&mut command);
+    command.args(["matrix", "--with", "ours", "--with", &mine, "--scenario", "a dial hangs"]);
+    command.env("TMPDIR", &temporary);
+    let mut kit = Process::start("conformance", command, false);
+    let started = || fs::read_to_string(&log).unwrap_or_default().lines().count();
+    wait_until("all its relays run", || started() == 4);
+    kit.signal(Signal::TERM);
+    assert_eq!(kit.wait(), 143, "{:#?}", kit.stderr());
+
+    let ids = fs::read_to_string(&log).unwrap_or_default();
+    let runs = |id: &str| Path::new("/proc").join(id).exists();
+    wait_until("all of them have ended", || !ids.lines().any(runs));
+    let left = fs::read_dir(&temporary).map_or(0, Iterator::count);
+    assert_eq!(left, 0, "files are left");
 }

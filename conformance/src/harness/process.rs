@@ -127,12 +127,15 @@ fn running() -> MutexGuard<'static, BTreeSet<u32>> {
     RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Kills every process that was started here and still runs, for a program that has to end at once.
+/// Kills every process that was started here and still runs, for a program that has to end at once. Whoever would start
+/// another one, or wait for one, waits until the program has ended.
 pub fn kill_all() {
-    for pid in running().iter().filter_map(|&pid| Pid::from_raw(i32::try_from(pid).ok()?)) {
+    let running = running();
+    for pid in running.iter().filter_map(|&pid| Pid::from_raw(i32::try_from(pid).ok()?)) {
         // It may just have ended.
         let _ = kill_process(pid, Signal::KILL);
     }
+    std::mem::forget(running);
 }
 
 /// A running program. It is killed when this is dropped.
