@@ -108,7 +108,7 @@ pub(super) const CASES: &[Case] = &[
         "the agent keeps it",
         silent_stream,
     )
-    .takes(50)
+    .takes(46)
     .also(&["R-15"]),
     client(
         "R-13",
@@ -365,7 +365,7 @@ fn silent_stream(agent: &mut Agent) -> Outcome {
     let target = Target::echo();
     let mut link = agent.start()?;
     link.open("silent", target.port())?;
-    link.expect_nothing_for(LIFE + Duration::from_secs(10))?;
+    link.expect_nothing_for(LIFE + Duration::from_secs(5))?;
     link.data("silent", b"still here");
     link.expect_data("silent", b"still here")
 }
