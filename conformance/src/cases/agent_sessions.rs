@@ -230,6 +230,7 @@ fn wrong_secret(relay: &Relay) -> Outcome {
 
 fn no_answer(relay: &Relay) -> Outcome {
     let mut agent = relay.agent()?;
+    agent.watch_keep_alive();
     // The first thing that comes is a question.
     let _client = relay.ask(&mut agent)?;
     agent.expect_quiet()
